@@ -8,7 +8,7 @@ import pytest
 from analysis.stats.aggregate import select_epochs
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.bootstrap import Chosen, ClusterDraws, draw_tasks, interval_of
-from analysis.stats.result_table import Cell, Cost, MethodKey, Run, Score, gather_runs
+from analysis.stats.result_table import Cell, Cost, MethodKey, Run, Score
 from analysis.stats.task_split import (
     SplitBootstrap,
     TaskSplit,
@@ -20,7 +20,7 @@ from analysis.stats.task_split import (
     leading_split,
     split_tasks,
 )
-from tests.support.result_tables import row, to_table
+from tests.support.result_tables import known, limits, row, study_of
 
 BASE = {"a": 0.2, "b": 0.4, "c": 0.3}
 
@@ -40,7 +40,7 @@ def base_rows(scores: dict[str, float] = BASE) -> list[dict]:
 
 
 def only(rows: list[dict]) -> TaskSplit:
-    (split,) = split_tasks(gather_runs(to_table(rows)), "big")
+    (split,) = split_tasks(study_of(rows), "big")
     return split
 
 
@@ -61,37 +61,27 @@ def test_each_group_is_compared_with_the_base_on_its_own_tasks_of_each_seed() ->
     assert split.share.value == pytest.approx((0.575 - 0.275) / (0.8 - 0.275))
 
 
-def test_runs_on_all_their_tasks_are_not_split() -> None:
-    rows = [*base_rows(), *run_rows("p0", 0, BASE, without="")]
-
-    assert split_tasks(gather_runs(to_table(rows)), "big") == ()
-
-
-@pytest.mark.parametrize(
-    ("base", "reason"),
-    [
-        ({}, "no score of the frozen base on the same tasks"),
-        ({"a": 0.2, "b": 0.4}, "no score of the frozen base on the same tasks"),
+def test_a_share_that_means_nothing_is_left_out_with_the_reason_and_all_tasks_are_no_split() -> None:
+    no_score = "no score of the frozen base on the same tasks"
+    for base, reason in (
+        ({}, no_score),
+        ({"a": 0.2, "b": 0.4}, no_score),
         ({"a": 0.9, "b": 0.4, "c": 0.3}, "the calibrated tasks do not rise above the frozen base"),
-    ],
-)
-def test_a_share_that_means_nothing_is_left_out_with_the_reason(base: dict[str, float], reason: str) -> None:
-    rows = [*base_rows(base), *run_rows("p0", 0, {"a": 0.8, "b": 0.6, "c": 0.5}, without="bc")]
-
-    assert only(rows).share.value is None
-    assert only(rows).share.reason == reason
+    ):
+        rows = [*base_rows(base), *run_rows("p0", 0, {"a": 0.8, "b": 0.6, "c": 0.5}, without="bc")]
+        assert (only(rows).share.value, only(rows).share.reason) == (None, reason)
+    assert split_tasks(study_of([*base_rows(), *run_rows("p0", 0, BASE, without="")]), "big") == ()
 
 
 def test_tasks_without_a_row_do_not_vote_for_the_epoch() -> None:
-    rows: list[dict] = []
-    for epoch, (seen, unseen) in {1: (0.9, 0.1), 2: (0.8, 0.9)}.items():
-        for split in ("validation", "test"):
-            scores = {"a": seen, "b": unseen}
-            rows += run_rows("p0", 0, scores, without="b", epoch=epoch, split=split)
+    rows = [
+        line
+        for epoch, seen, unseen in ((1, 0.9, 0.1), (2, 0.8, 0.9))
+        for split in ("validation", "test")
+        for line in run_rows("p0", 0, {"a": seen, "b": unseen}, without="b", epoch=epoch, split=split)
+    ]
 
-    (run,) = gather_runs(to_table(rows)).runs
-
-    assert select_epochs(run, "best_on_validation") == {"a": 1, "b": 1}
+    assert select_epochs(study_of(rows).runs[0], "best_on_validation") == {"a": 1, "b": 1}
 
 
 def splits_of(*runs: tuple[str, str, int, int, str]) -> dict[str, TaskSplit]:
@@ -103,7 +93,7 @@ def splits_of(*runs: tuple[str, str, int, int, str]) -> dict[str, TaskSplit]:
                 calibrated=task not in without)
             for task in "abcdefgh"
         ]  # fmt: skip
-    splits = split_tasks(gather_runs(to_table(rows)), "big")
+    splits = split_tasks(study_of(rows), "big")
     return {f"{split.cell.variant.name} {split.cell.size}": split for split in splits}
 
 
@@ -125,14 +115,6 @@ def test_a_control_saw_the_same_rows_of_the_same_tasks_in_every_seed() -> None:
     assert {split.cell.size for split in found} == {4}
 
 
-def test_a_report_does_not_lead_with_latents_for_which_no_task_gave_a_row() -> None:
-    splits = splits_of(("carried", "described", 0, 0, "abcdefgh"), ("portal", "half", 0, 4, "abcd"))
-
-    assert splits["described 0"].is_partial
-    assert leading_split(list(splits.values())) == splits["half 4"]
-    assert leading_split([splits["described 0"]]) is None
-
-
 def test_a_report_leads_with_half_of_the_tasks_and_most_rows_whatever_the_scores_are() -> None:
     splits = splits_of(
         ("portal", "quarter", 0, 16, "abcdef"),
@@ -140,30 +122,27 @@ def test_a_report_leads_with_half_of_the_tasks_and_most_rows_whatever_the_scores
         ("portal", "half", 0, 8, "abcd"),
         ("portal", "all", 0, 16, ""),
         ("shared_lora", "shared", 0, 16, "abcd"),
+        ("carried", "described", 0, 0, "abcdefgh"),
     )
 
     assert leading_split(list(splits.values())) == splits["half 8"]
     assert splits["all 16"].num_calibrated == splits["all 16"].num_tasks == 8
     assert splits["all 16"].share.reason == "every task gave rows"
+    assert splits["described 0"].is_partial  # and never leads: no task gave a row
+    assert leading_split([splits["described 0"]]) is None
 
 
 def test_splits_are_read_at_the_epoch_that_a_run_keeps() -> None:
-    rows = base_rows({"a": 0.2, "b": 0.2})
-    for epoch, acc in ((1, 0.8), (2, 0.5)):
-        for split in ("validation", "test"):
-            scores = run_rows("p0", 0, {"a": acc, "b": acc}, without="b", epoch=epoch, split=split)
-            rows += [
-                {
-                    **line, "kept": epoch == 1, "keeps_best": True, "num_examples": 10,
-                    "train_rows": 0 if line["task"] == "b" else 4,
-                }
-                for line in scores
-            ]  # fmt: skip
+    trained = {"keeps_best": True, "num_examples": 10}
+    rows = base_rows({"a": 0.2, "b": 0.2}) + [
+        {**line, **trained, "kept": epoch == 1, "train_rows": 0 if line["task"] == "b" else 4}
+        for epoch, acc in ((1, 0.8), (2, 0.5))
+        for split in ("validation", "test")
+        for line in run_rows("p0", 0, {"a": acc, "b": acc}, without="b", epoch=epoch, split=split)
+    ]
 
-    found = only(rows)
-
-    assert found.without_rows.acc.mean == 0.8
-    assert found.rows.mean == 4 + 10  # the validation rows of the calibrated task chose the epoch
+    assert only(rows).without_rows.acc.mean == 0.8
+    assert only(rows).rows.mean == 4 + 10  # the validation rows of the calibrated task chose the epoch
 
 
 PORT, CONTROL, BASE_RATE = (
@@ -237,62 +216,42 @@ def test_every_number_is_what_loops_over_tasks_people_and_seeds_give() -> None:
         return total
 
     for cell in (PORT, CONTROL):
-        for is_without in (False, True):
-            group = "without_rows" if is_without else "calibrated"
-            draws = np.array([mean(cell, is_without, draw) for draw in range(num_draws)])
-            base = np.array([mean(BASE_RATE, is_without, draw) for draw in range(num_draws)])
-            known = found.accuracy(cell, group), found.rise_of(cell, group)
-            points = mean(cell, is_without, None), mean(BASE_RATE, is_without, None)
-            for interval, point, drawn in (
-                (known[0], points[0], draws), (known[1], points[0] - points[1], draws - base),
-            ):  # fmt: skip
-                assert interval is not None
-                expected = interval_of(point, drawn)
-                assert (interval.value, interval.low, interval.high) == pytest.approx(
-                    (expected.value, expected.low, expected.high)
-                )
-    ahead = np.array([mean(PORT, True, d) - mean(CONTROL, True, d) for d in range(num_draws)])
-    difference = found.difference(PORT, CONTROL)
-    assert difference is not None
-    assert (difference.low, difference.high) == pytest.approx(tuple(np.quantile(ahead, [0.025, 0.975])))
+        for is_without, group in ((False, "calibrated"), (True, "without_rows")):
+            draws, base = (
+                np.array([mean(each, is_without, draw) for draw in range(num_draws)])
+                for each in (cell, BASE_RATE)
+            )
+            point, base_point = mean(cell, is_without, None), mean(BASE_RATE, is_without, None)
+            for interval, expected in (
+                (found.accuracy(cell, group), interval_of(point, draws)),
+                (found.rise_of(cell, group), interval_of(point - base_point, draws - base)),
+            ):
+                assert known(interval).value == pytest.approx(expected.value)
+                assert limits(interval) == pytest.approx(limits(expected))
+    ahead = [mean(PORT, True, d) - mean(CONTROL, True, d) for d in range(num_draws)]
     shares = [
         (mean(PORT, True, d) - mean(BASE_RATE, True, d)) / (mean(PORT, False, d) - mean(BASE_RATE, False, d))
         for d in range(num_draws)
     ]
-    share = found.share(PORT)
-    assert share is not None
-    assert (share.low, share.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+    for interval, drawn in ((found.difference(PORT, CONTROL), ahead), (found.share(PORT), shares)):
+        assert limits(interval) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
 
 
-def test_a_share_of_no_clear_rise_is_left_out_with_the_reason() -> None:
-    generator = np.random.default_rng(0)
-    names = tuple(map(str, range(10)))
+def test_without_a_clear_rise_or_another_group_there_is_no_share() -> None:
+    generator, names = np.random.default_rng(0), tuple(map(str, range(10)))
     rights = {
         (cell, seed): {task: generator.random(10) < 0.5 for task in "abcd"}
         for cell, seed in ((PORT, 0), (BASE_RATE, None))
     }
 
-    share = bootstrapped(rights, {0: {"a", "b"}}, names, num_draws=200).share(PORT)
+    share = known(bootstrapped(rights, {0: {"a", "b"}}, names, num_draws=200).share(PORT))
+    every = bootstrapped(rights, {0: set()}, names, num_draws=20)
 
-    assert share is not None
     assert share.low is None
     assert share.reason == "the rise on the calibrated tasks is not clearly positive"
-
-
-def test_a_run_that_saw_rows_of_every_task_has_no_other_group() -> None:
-    names = ("ann", "bob")
-    rights = {
-        (cell, seed): {task: np.array([True, False]) for task in "ab"}
-        for cell, seed in ((PORT, 0), (BASE_RATE, None))
-    }
-
-    found = bootstrapped(rights, {0: set()}, names, num_draws=20)
-
-    assert found.accuracy(PORT, "without_rows") is None
-    assert found.share(PORT) is None
-    interval = found.accuracy(PORT, "calibrated")
-    assert interval is not None
-    assert interval.value == 0.5
+    assert every.accuracy(PORT, "without_rows") is every.share(PORT) is None
+    right = np.mean([own.mean() for own in rights[PORT, 0].values()])
+    assert known(every.accuracy(PORT, "calibrated")).value == pytest.approx(right)
 
 
 def test_intervals_hold_a_known_truth_over_new_tasks_people_and_seeds_about_as_often_as_they_say() -> None:
@@ -313,16 +272,13 @@ def test_intervals_hold_a_known_truth_over_new_tasks_people_and_seeds_about_as_o
             rights[PORT, seed] = draw_rights(generator, tasks, port)
             rights[CONTROL, seed] = draw_rights(generator, tasks, port - lead[:, None])
         found = bootstrapped(rights, without, names, num_draws=300)
-        intervals = {
-            "accuracy": found.accuracy(PORT, "without_rows"),
-            "difference": found.difference(PORT, CONTROL),
-            "share": found.share(PORT),
-        }
-        for name, interval in intervals.items():
-            assert interval is not None
-            assert interval.low is not None
-            assert interval.high is not None
-            held[name] += interval.low <= truths[name] <= interval.high
+        for name, interval in (
+            ("accuracy", found.accuracy(PORT, "without_rows")),
+            ("difference", found.difference(PORT, CONTROL)),
+            ("share", found.share(PORT)),
+        ):
+            low, high = limits(interval)
+            held[name] += low <= truths[name] <= high
 
     # Noise of single answers counts for people, for tasks and for seeds: intervals err on the wide side.
     assert all(count / trials >= 0.9 for count in held.values()), held
@@ -336,32 +292,22 @@ def draw_rights(
     return dict(zip(tasks, right_TP, strict=True))
 
 
-TASKS = "abcd"
-
-
-def plain_splits(*cells: tuple[str, str, int, int]) -> list[TaskSplit]:
-    """Splits of (method, label, size, number of calibrated tasks)."""
-    rows = [row(run="base", task=task, acc_norm=0.2) for task in TASKS]
-    for method, label, size, count in cells:
-        rows += [
-            row(run=f"{label} {size}", method=method, label=label, seed=0, size=size, task=task,
-                calibrated=place < count)
-            for place, task in enumerate(TASKS)
-        ]  # fmt: skip
-    return list(split_tasks(gather_runs(to_table(rows)), "big"))
-
-
-GRID = plain_splits(
-    ("portal", "one", 2, 1), ("portal", "one", 8, 1), ("portal", "half", 2, 2), ("portal", "half", 8, 2),
-    ("portal", "all", 2, 4), ("portal", "all", 8, 4), ("shared_lora", "shared", 2, 2),
-    ("shared_lora", "shared", 8, 2),
-)  # fmt: skip
+GRID = (
+    ("portal", "one", 0, 2, "bcdefgh"),
+    ("portal", "one", 0, 8, "bcdefgh"),
+    ("portal", "half", 0, 2, "efgh"),
+    ("portal", "half", 0, 8, "efgh"),
+    ("portal", "all", 0, 2, ""),
+    ("portal", "all", 0, 8, ""),
+    ("shared_lora", "shared", 0, 2, "efgh"),
+    ("shared_lora", "shared", 0, 8, "efgh"),
+)
 
 
 def test_over_rows_there_is_a_panel_for_every_number_of_calibrated_tasks_but_all() -> None:
-    panels = curves_over_rows(GRID)
+    panels = curves_over_rows([*splits_of(*GRID).values()])
 
-    assert [panel.fixed for panel in panels] == [2, 1]
+    assert [panel.fixed for panel in panels] == [4, 1]
     assert [(curve.variant.name, curve.places) for curve in panels[0].curves] == [
         ("half", (2, 8)),
         ("shared", (2, 8)),
@@ -369,31 +315,30 @@ def test_over_rows_there_is_a_panel_for_every_number_of_calibrated_tasks_but_all
 
 
 def test_over_tasks_labels_of_one_method_are_a_curve_that_ends_where_all_are_calibrated() -> None:
-    panels = curves_over_tasks(GRID)
+    panels = curves_over_tasks([*splits_of(*GRID).values()])
 
     assert [panel.fixed for panel in panels] == [2, 8]
     (port, shared) = panels[0].curves
-    assert (port.is_port, port.places) == (True, (1, 2, 4))
+    assert (port.is_port, port.places) == (True, (1, 4, 8))
     assert [split.cell.variant.name for split in port.splits] == ["one", "half", "all"]
-    assert shared.places == (2,)
+    assert shared.places == (4,)
 
 
 def test_two_settings_with_as_many_calibrated_tasks_are_curves_of_their_own() -> None:
-    splits = plain_splits(
-        ("portal", "fast", 2, 2), ("portal", "fast", 8, 2), ("portal", "slow", 2, 2), ("portal", "slow", 8, 2)
-    )
+    two = [("portal", label, 0, size, "efgh") for label in ("fast", "slow") for size in (2, 8)]
+    splits = [*splits_of(*two).values()]
 
     (panel,) = curves_over_rows(splits)
-    assert {(curve.variant.name, curve.places) for curve in panel.curves} == {
+    assert [(curve.variant.name, curve.places) for curve in panel.curves] == [
         ("fast", (2, 8)),
         ("slow", (2, 8)),
-    }
+    ]
     assert curves_over_tasks(splits) == ()
 
 
 def test_a_port_at_one_size_is_no_curve_but_is_found_beside_its_controls() -> None:
-    splits = plain_splits(("portal", "half", 2, 2), ("shared_lora", "shared", 2, 2), ("portal", "one", 2, 1))
+    splits = splits_of(*(each for each in GRID if each[3] == 2 and each[1] != "all"))
 
-    assert curves_over_rows(splits) == ()
-    half = next(split for split in splits if split.cell.variant.name == "half")
-    assert [curve.variant.name for curve in curves_beside(half, splits).curves] == ["half", "shared"]
+    assert curves_over_rows([*splits.values()]) == ()
+    beside = curves_beside(splits["half 2"], [*splits.values()])
+    assert [curve.variant.name for curve in beside.curves] == ["half", "shared"]
