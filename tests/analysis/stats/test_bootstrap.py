@@ -10,12 +10,13 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis.report.sentences import count_seeds, describe_methods
-from analysis.stats.aggregate import KEPT, MethodSummary, compare
+from analysis.stats.aggregate import KEPT, Comparison, MethodSummary, compare
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.bootstrap import (
     LOG_LOSS,
     Bootstrap,
     ClusterDraws,
+    Interval,
     bootstrap_accuracy,
     bootstrap_over_tasks,
     choose_runs,
@@ -23,29 +24,24 @@ from analysis.stats.bootstrap import (
     find_seed_spreads,
 )
 from analysis.stats.calibration import draw_errors
-from analysis.stats.result_table import Cell, MethodKey, ResultSet, gather_runs
-from tests.support.result_tables import TASKS, StudyBuilder, chosen_of, row, to_table
+from analysis.stats.result_table import Cell, MethodKey
+from tests.support.result_tables import TASKS, StudyBuilder, chosen_of, known, limits, row, study_of
 
 
 def draws_of(*names: str, num_draws: int = 4000, seed: int = 0) -> ClusterDraws:
     return ClusterDraws(names, num_draws, seed)
 
 
-def test_a_cluster_is_drawn_equally_often_in_every_task() -> None:
+def test_a_cluster_is_drawn_equally_often_in_every_task_and_apart_from_a_task_of_its_name() -> None:
     others = tuple(map(str, range(20)))
     first = np.eye(21)[:, :1]
-
     counts = draws_of("ann", *others).sums(first)
+
     np.testing.assert_array_equal(draws_of(*others[::-1], "ann").sums(first[::-1]), counts)
-    assert not np.array_equal(draws_of("bob", *others).sums(first), counts)
-    assert not np.array_equal(draws_of("ann", *others, seed=1).sums(first), counts)
-
-
-def test_a_task_and_a_cluster_of_one_name_have_counts_of_their_own() -> None:
-    others = tuple(map(str, range(20)))
-
-    count_DT = draw_tasks(("ann", *others), num_draws=50, seed=0)
-    assert not np.array_equal(count_DT[:, 0], draws_of("ann", *others, num_draws=50).sums(np.eye(21))[:, 0])
+    of_task = draw_tasks(("ann", *others), num_draws=4000, seed=0)[:, :1]
+    for other in (draws_of("bob", *others), draws_of("ann", *others, seed=1)):
+        assert not np.array_equal(other.sums(first), counts)
+    assert not np.array_equal(of_task, counts)
 
 
 def test_counts_are_whole_and_have_the_moments_of_a_poisson_variable() -> None:
@@ -98,10 +94,23 @@ def bootstrap_of(answers: dict[str, TaskAnswers], *, num_draws: int = 1000) -> B
 
 
 def drawn_cells(
-    study: ResultSet, predictions: pa.Table, cells: list[Cell], *, rule: str, num_draws: int = 10_000
+    builder: StudyBuilder,
+    comparison: Comparison,
+    *without: str,
+    predictions: pa.Table | None = None,
+    num_draws: int = 200,
 ) -> Bootstrap:
-    chosen = choose_runs(study, cells, rule)
-    return bootstrap_accuracy(chosen, chosen.answers(predictions), num_draws=num_draws)
+    """The bootstrap of a comparison's main cells but those of some methods."""
+    cells = [each.cell for each in comparison.headline_summaries if each.cell.method not in without]
+    chosen = choose_runs(builder.study(), cells, comparison.rule)
+    return bootstrap_accuracy(
+        chosen, chosen.answers(predictions or builder.predictions_table()), num_draws=num_draws
+    )
+
+
+def width(interval: Interval) -> float:
+    low, high = limits(interval)
+    return high - low
 
 
 def test_intervals_cover_a_known_difference_at_about_their_level() -> None:
@@ -109,26 +118,19 @@ def test_intervals_cover_a_known_difference_at_about_their_level() -> None:
     covered = 0
     for _ in range(200):
         right = {"p": generator.random(300) < 0.6, "l": generator.random(300) < 0.7}
-        interval = bootstrap_of({"a": answers_of(right, 1)}, num_draws=400).difference(FIRST, SECOND)
-        assert interval.low is not None
-        assert interval.high is not None
-        covered += interval.low <= -0.1 <= interval.high
+        low, high = limits(bootstrap_of({"a": answers_of(right, 1)}, num_draws=400).difference(FIRST, SECOND))
+        covered += low <= -0.1 <= high
     assert 0.89 <= covered / 200 <= 0.99
 
 
-def test_a_bootstrap_without_seed_noise_has_the_textbook_width() -> None:
-    right = {"p": np.arange(400) % 2 == 0, "l": np.zeros(400, dtype=bool)}
-    interval = bootstrap_of({"a": answers_of(right, 1)}, num_draws=10_000).estimate(FIRST)
-    assert interval.low is not None
-    assert interval.high is not None
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 400), rel=0.05)
-
-
-def test_whole_clusters_of_equal_answers_widen_the_interval() -> None:
+def test_a_bootstrap_without_seed_noise_has_the_textbook_width_and_whole_clusters_a_wider_one() -> None:
     right = {"p": np.repeat(np.arange(100) % 2 == 0, 4), "l": np.zeros(400, dtype=bool)}
-    alone = bootstrap_of({"a": answers_of(right, 1)}).estimate(FIRST)
-    grouped = bootstrap_of({"a": answers_of(right, 4)}).estimate(FIRST)
-    assert (grouped.high or 0) - (grouped.low or 0) > 1.5 * ((alone.high or 0) - (alone.low or 0))
+    alone, grouped = (
+        bootstrap_of({"a": answers_of(right, size)}, num_draws=10_000).estimate(FIRST) for size in (1, 4)
+    )
+
+    assert width(alone) == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 400), rel=0.05)
+    assert width(grouped) > 1.5 * width(alone)
 
 
 def test_people_whom_several_tasks_ask_about_are_drawn_once_for_all_of_them() -> None:
@@ -162,10 +164,8 @@ def test_intervals_hold_the_truth_where_tasks_share_people_and_not_where_each_dr
                 f"t{place}": answers_of(own, 1, "who" if kind == "shared" else f"of task {place}")
                 for place, own in enumerate(right)
             }
-            interval = bootstrap_over_tasks(TWO, answers, num_draws=300).estimate(FIRST)
-            assert interval.low is not None
-            assert interval.high is not None
-            held[kind] += interval.low <= 0.5 <= interval.high
+            low, high = limits(bootstrap_over_tasks(TWO, answers, num_draws=300).estimate(FIRST))
+            held[kind] += low <= 0.5 <= high
 
     assert held["shared"] >= 90
     assert held["apart"] < 85
@@ -205,63 +205,44 @@ def test_log_loss_is_per_token_within_a_task_and_a_mean_over_tasks() -> None:
     assert found.difference(FIRST, SECOND).high == 0
 
 
-def test_two_methods_with_the_same_answers_differ_by_exactly_nothing() -> None:
+def test_two_methods_with_the_same_answers_differ_by_exactly_nothing_and_draws_repeat() -> None:
     right = np.random.default_rng(0).random(200) < 0.5
-    interval = bootstrap_of({"a": answers_of({"p": right, "l": right}, 2)}).difference(FIRST, SECOND)
-    assert (interval.value, interval.low, interval.high) == (0, 0, 0)
+    answers = {"a": answers_of({"p": right, "l": right}, 2)}
+    first, second = bootstrap_of(answers), bootstrap_of(answers)
 
-
-def test_the_same_seed_gives_the_same_draws() -> None:
-    outcomes = {"a": answers_of({"p": np.arange(50) < 20, "l": np.arange(50) < 30}, 1)}
-    first, second = bootstrap_of(outcomes), bootstrap_of(outcomes)
+    assert first.difference(FIRST, SECOND) == Interval(0, 0, 0)
     np.testing.assert_array_equal(first.draws["p"], second.draws["p"])
 
 
-def test_a_run_more_changes_no_other_interval(demo_builder: StudyBuilder) -> None:
-    table = demo_builder.results_table()
-    study = gather_runs(table)
-    cells = [line.cell for line in compare(study, "mini-gemma3").headline_summaries]
-    some = [cell for cell in cells if cell.method != "hypernet"]
-    predictions = demo_builder.predictions_table()
-    full = drawn_cells(study, predictions, cells, rule="best_on_validation", num_draws=200)
-    part = drawn_cells(study, predictions, some, rule="best_on_validation", num_draws=200)
-    assert full.difference(some[1], some[2]) == part.difference(some[1], some[2])
+@pytest.fixture(scope="module")
+def comparison(demo_builder: StudyBuilder) -> Comparison:
+    return compare(demo_builder.study(), "mini-gemma3")
 
 
-def test_points_equal_the_main_table(demo_builder: StudyBuilder) -> None:
-    study = gather_runs(demo_builder.results_table())
-    comparison = compare(study, "mini-qwen3-m")
-    cells = [line.cell for line in comparison.headline_summaries]
-    bootstrap = drawn_cells(
-        study, demo_builder.predictions_table(), cells, rule=comparison.rule, num_draws=100
-    )
+def test_points_are_those_of_the_main_table_and_a_run_more_changes_no_other_interval(
+    demo_builder: StudyBuilder, comparison: Comparison
+) -> None:
+    full, part = (drawn_cells(demo_builder, comparison, *without) for without in ((), ("hypernet",)))
+    base, port, lora = (known(comparison.representative(method)) for method in ("base", "portal", "lora"))
+
     for line in comparison.headline_summaries:
-        assert bootstrap.estimate(line.cell).value == pytest.approx(line.acc.mean, abs=1e-12)
-
-
-def test_lift_recovers_the_table_and_its_interval_holds_it(demo_builder: StudyBuilder) -> None:
-    study = gather_runs(demo_builder.results_table())
-    comparison = compare(study, "mini-gemma3")
-    base, port, lora = (comparison.representative(method) for method in ("base", "portal", "lora"))
-    assert base is not None
-    assert port is not None
-    assert lora is not None
-    cells = [base.cell, port.cell, lora.cell]
-    bootstrap = drawn_cells(study, demo_builder.predictions_table(), cells, rule=comparison.rule)
-    interval = bootstrap.lift(port.cell, base.cell, lora.cell)
-    assert interval.value == pytest.approx(port.lift.value)
-    assert interval.low is not None
-    assert interval.high is not None
-    assert interval.value is not None
-    assert interval.low < interval.value < interval.high
+        assert full.estimate(line.cell).value == pytest.approx(line.acc.mean, abs=1e-12)
+    assert full.difference(port.cell, lora.cell) == part.difference(port.cell, lora.cell)
+    lift = full.lift(port.cell, base.cell, lora.cell)
+    assert lift.value == pytest.approx(port.lift.value)
+    low, high = limits(lift)
+    assert low < known(lift.value) < high
 
 
 def test_lift_has_no_interval_when_the_lora_hardly_rises() -> None:
     right = {"p": np.arange(100) < 50, "l": np.arange(100) < 51, "b": np.arange(100) < 50}
     base = Cell("big", MethodKey("base", "base", None, None, None), None)
     chosen = chosen_of({FIRST: {0: "p"}, SECOND: {0: "l"}, base: {None: "b"}})
-    bootstrap = bootstrap_accuracy(chosen, {"a": answers_of(right, 1)}, num_draws=500)
-    interval = bootstrap.lift(FIRST, base, SECOND)
+
+    interval = bootstrap_accuracy(chosen, {"a": answers_of(right, 1)}, num_draws=500).lift(
+        FIRST, base, SECOND
+    )
+
     assert interval.value is None
     assert interval.reason
 
@@ -270,30 +251,28 @@ def test_sentences_say_what_can_and_cannot_be_told_apart() -> None:
     builder = StudyBuilder()
     builder.add("base", rates=(0.3,))
     for seed in range(3):
-        builder.add("lora", seed=seed, size=8, rates=(0.7,))
-        builder.add("portal", seed=seed, size=8, rates=(0.7,))
-    study = gather_runs(builder.results_table())
-    comparison = compare(study, "big")
-    cells = [line.cell for line in comparison.headline_summaries]
-    bootstrap = drawn_cells(study, builder.predictions_table(), cells, rule=comparison.rule)
-    sentences = describe_methods(comparison, bootstrap)
+        for method in ("lora", "portal"):
+            builder.add(method, seed=seed, size=8, rates=(0.7,))
+    comparison = compare(builder.study(), "big")
+
+    sentences = describe_methods(comparison, drawn_cells(builder, comparison, num_draws=10_000))
+
     assert sentences[0].startswith("The per-task LoRA and PorTAL are not distinguishable at three seeds")
     assert sentences[-1].startswith("PorTAL has a higher accuracy than the frozen base at three seeds")
+    assert (count_seeds(1), count_seeds(12)) == ("one seed", "12 seeds")
 
 
-def test_predictions_on_unlike_examples_are_refused(demo_builder: StudyBuilder) -> None:
-    study = gather_runs(demo_builder.results_table())
-    lines = compare(study, "mini-gemma3").headline_summaries
+def test_predictions_on_unlike_examples_are_refused(
+    demo_builder: StudyBuilder, comparison: Comparison
+) -> None:
     predictions = demo_builder.predictions_table()
-    dropped = predictions.filter(pc.not_equal(predictions["example"], "0003"))
-    mixed = pa.concat_tables(
-        [
-            predictions.filter(pc.equal(predictions["run"], study.cells[lines[0].cell][0].key)),
-            dropped.filter(pc.not_equal(dropped["run"], study.cells[lines[0].cell][0].key)),
-        ]
+    (run, *_) = demo_builder.study().cells[comparison.headline_summaries[0].cell]
+    mixed = predictions.filter(
+        pc.or_(pc.equal(predictions["run"], run.key), pc.not_equal(predictions["example"], "0003"))
     )
+
     with pytest.raises(ValueError, match="unlike examples"):
-        drawn_cells(study, mixed, [line.cell for line in lines], rule="final")
+        drawn_cells(demo_builder, comparison, predictions=mixed)
 
 
 def test_ten_thousand_draws_at_the_size_of_the_paper_take_seconds() -> None:
@@ -312,10 +291,6 @@ def test_ten_thousand_draws_at_the_size_of_the_paper_take_seconds() -> None:
     assert time.process_time() - started < 30  # four, where nothing else runs
 
 
-def test_seeds_are_counted_in_words() -> None:
-    assert (count_seeds(1), count_seeds(3), count_seeds(12)) == ("one seed", "three seeds", "12 seeds")
-
-
 SCORES = {"capital": (0.5, 0.7, 0.9), "pronoun": (0.6, 0.6, 0.6), "yes-no": (0.4, 0.5, 0.4)}
 
 
@@ -330,33 +305,22 @@ def summaries_of(scores: dict[str, tuple[float, ...]], *, without: int | None = 
         for seed, value in enumerate(values)
         if not (seed == without and task == TASKS[-1])
     ]  # fmt: skip
-    return list(compare(gather_runs(to_table(rows)), "big", KEPT).summaries)
+    return list(compare(study_of(rows), "big", KEPT).summaries)
 
 
-def test_the_pooled_std_is_the_root_of_the_mean_variance_over_tasks() -> None:
+def test_the_pooled_std_is_the_root_of_the_mean_variance_and_its_interval_draws_tasks() -> None:
     (found,) = find_seed_spreads(summaries_of(SCORES))
+    (alike,) = find_seed_spreads(summaries_of(dict.fromkeys(TASKS, (0.4, 0.6))))
 
     variances = [statistics.variance(values) for values in SCORES.values()]
     assert found.pooled.value == pytest.approx(sqrt(sum(variances) / 3))
     assert (found.num_seeds, found.num_tasks) == (3, 3)
     assert (found.largest, found.largest_task) == (pytest.approx(0.2), "capital")
+    low, high = limits(found.pooled)
+    assert 0 <= low < found.pooled.value < high <= found.largest
+    assert limits(alike.pooled) == pytest.approx((alike.pooled.value, alike.pooled.value))
 
 
-def test_its_interval_draws_tasks_and_lies_between_the_least_and_the_largest_std() -> None:
-    (found,) = find_seed_spreads(summaries_of(SCORES))
-    (alike,) = find_seed_spreads(summaries_of(dict.fromkeys(TASKS, (0.4, 0.6))))
-
-    assert found.pooled.low is not None
-    assert found.pooled.high is not None
-    assert 0 <= found.pooled.low < found.pooled.value < found.pooled.high <= found.largest
-    assert alike.pooled.low == pytest.approx(alike.pooled.value) == pytest.approx(alike.pooled.high)
-
-
-def test_one_seed_has_no_spread() -> None:
+def test_where_a_task_has_one_seed_only_there_is_no_spread() -> None:
     assert find_seed_spreads(summaries_of(dict.fromkeys(TASKS, (0.4,)))) == ()
-
-
-def test_a_method_of_which_a_task_has_one_seed_only_has_none() -> None:
-    two = dict.fromkeys(TASKS, (0.4, 0.6))
-
-    assert find_seed_spreads(summaries_of(two, without=1)) == ()
+    assert find_seed_spreads(summaries_of(dict.fromkeys(TASKS, (0.4, 0.6)), without=1)) == ()
