@@ -23,7 +23,12 @@ from tests.support.bases import make_row
 CELL = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
 
 
+def run(key: str, unit: str = "chars") -> Run:
+    return Run(key, CELL, 0, Cost(None, None, None, None), unit)
+
+
 def line(place: int, scores: list[float], gold: int, **values: object) -> dict:
+    """A prediction of run `r` on task `t` at epoch 1."""
     lengths = {name: [4] * len(scores) for name in ("chars", "bytes", "tokens", "lm_eval_chars")}
     return {
         "run": "r", "task": "t", "epoch": 1, "split": "test", "example": f"{place:05d}",
@@ -31,23 +36,26 @@ def line(place: int, scores: list[float], gold: int, **values: object) -> dict:
     }  # fmt: skip
 
 
+def predictions(lines: list[dict]) -> pa.Table:
+    return pa.Table.from_pylist(lines, schema=PREDICTIONS)
+
+
 def answers_of(lines: list[dict], unit: str = "chars") -> Answers:
-    run = Run("r", CELL, 0, Cost(None, None, None, None), unit)
-    table = pa.Table.from_pylist(lines, schema=PREDICTIONS)
-    return gather_answers(table, {"r": run}, {"r": {"t": 1}})["t"].answers["r"]
+    return gather_answers(predictions(lines), {"r": run("r", unit)}, {"r": {"t": 1}})["t"].answers["r"]
 
 
 @pytest.mark.parametrize(("unit", "expected"), [("chars", 0), ("tokens", 1), ("bytes", 2), ("lm-eval", 0)])
 def test_accuracy_divides_by_the_length_its_unit_names(unit: str, expected: int) -> None:
     lengths = {"chars": [13, 5, 5], "bytes": [2, 5, 12], "tokens": [2, 2, 1], "lm_eval_chars": [12, 2, 4]}
     lines = [line(gold, [-6.0, -3.0, -4.0], gold, **lengths) for gold in range(3)]
+
     assert answers_of(lines, unit).correct.tolist() == [gold == expected for gold in range(3)]
 
 
 def test_a_tie_counts_as_the_chance_that_a_fair_draw_is_right() -> None:
     tied = answers_of([line(gold, [-4.0, -2.0, -2.0], gold) for gold in range(3)])
-    assert tied.correct.tolist() == [0, 0.5, 0.5]
-    assert tied.likeliest_correct.tolist() == [0, 0.5, 0.5]
+
+    assert tied.correct.tolist() == tied.likeliest_correct.tolist() == [0, 0.5, 0.5]
 
 
 TIES = st.lists(
@@ -76,6 +84,8 @@ def test_answers_are_as_right_as_the_row_is_where_it_was_scored(
     assert answers.likeliest_correct.tolist() == [item.acc for item in scored]
     assert answers.correct.tolist() == [item.acc_norm("chars") for item in scored]
     assert summarise(scored).acc == pytest.approx(answers.likeliest_correct.mean())
+    shown = ChoiceAnswers(predictions(lines), {"r": run("r")}, {"r": {"t": 1}})
+    assert [each.worth for each in shown.of("r")] == answers.correct.tolist()
 
 
 SCORES = st.lists(st.integers(-960, -1).map(lambda sixteenths: sixteenths / 16), min_size=2, max_size=5)
@@ -86,6 +96,7 @@ SCORES = st.lists(st.integers(-960, -1).map(lambda sixteenths: sixteenths / 16),
 def test_probabilities_are_the_softmax_of_the_scores(rows: list[tuple[list[float], int]]) -> None:
     rows = [(scores, gold % len(scores)) for scores, gold in rows]
     answers = answers_of([line(place, *row) for place, row in enumerate(rows)])
+
     for place, (scores, gold) in enumerate(rows):
         logs = torch.log_softmax(torch.tensor(scores, dtype=torch.float64), 0).numpy()
         hot = np.eye(len(scores))[gold]
@@ -97,15 +108,13 @@ def test_probabilities_are_the_softmax_of_the_scores(rows: list[tuple[list[float
 def test_only_test_rows_at_the_chosen_epoch_count() -> None:
     right, wrong = [-1.0, -9.0], [-9.0, -1.0]
     lines = [line(0, wrong, 0, epoch=2), line(0, wrong, 0, split="validation"), line(0, right, 0)]
+
     assert answers_of(lines).correct.tolist() == [True]
 
 
-def test_an_unknown_unit_is_refused() -> None:
+def test_an_unknown_unit_and_a_run_without_predictions_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="acc_norm unit 'words': known are chars"):
         answers_of([line(0, [-1.0, -2.0], 0)], "words")
-
-
-def test_a_run_without_predictions_is_named() -> None:
     with pytest.raises(ValueError, match=r"run r: no predictions of task 't' in predictions\.parquet"):
         answers_of([line(0, [-1.0, -2.0], 0, run="another")])
 
@@ -113,104 +122,59 @@ def test_a_run_without_predictions_is_named() -> None:
 def test_a_written_answer_is_as_right_as_its_metric_says() -> None:
     values = [0.0, 0.25, 1.0, 0.5]
     lines = [line(place, [-1.0], 0, tokens=[3], value=value) for place, value in enumerate(values)]
-    run = Run("r", CELL, 0, Cost(None, None, None, None), "chars")
-    table = pa.Table.from_pylist(lines, schema=PREDICTIONS)
-    (task,) = gather_answers(table, {"r": run}, {"r": {"t": 1}}).values()
+    (task,) = gather_answers(predictions(lines), {"r": run("r")}, {"r": {"t": 1}}).values()
 
     assert task.answers["r"].correct.tolist() == values
     assert task.answers["r"].gold_nll.tolist() == [1.0] * 4
     assert not task.has_choices
 
 
-EPOCHS = {"a": {"t": 1, "u": 2}, "b": {"t": 1, "u": 1}}
-
-
-def run(key: str, unit: str = "chars") -> Run:
-    return Run(key, CELL, 0, Cost(None, None, None, None), unit)
-
-
-RUNS = {"a": run("a"), "b": run("b", "tokens")}
-
-
-def prediction(
-    key: str, task: str, epoch: int, place: int, scores: list[float], gold: int, **values: object
-) -> dict:
-    lengths = {name: [4] * len(scores) for name in ("chars", "bytes", "tokens", "lm_eval_chars")}
-    return {
-        "run": key, "task": task, "epoch": epoch, "split": "test", "example": f"{place:05d}",
-        "cluster": f"{place}", "scores": scores, "gold": gold, **lengths, **values,
-    }  # fmt: skip
-
-
-def answers(lines: list[dict]) -> ChoiceAnswers:
-    return ChoiceAnswers(pa.Table.from_pylist(lines, schema=PREDICTIONS), RUNS, EPOCHS)
+def choices(lines: list[dict]) -> ChoiceAnswers:
+    """Of run `a`, and of `b`, whose unit is tokens and which reports another epoch of task `u`."""
+    epochs = {"a": {"t": 1, "u": 2}, "b": {"t": 1, "u": 1}}
+    return ChoiceAnswers(predictions(lines), {"a": run("a"), "b": run("b", "tokens")}, epochs)
 
 
 def test_each_run_divides_by_the_lengths_of_its_own_unit() -> None:
     lengths = {"chars": [8, 2], "tokens": [1, 2]}
-    found = answers([prediction(key, "t", 1, 0, [-4.0, -2.0], 0, **lengths) for key in ("a", "b")])
+    found = choices([line(0, [-4.0, -2.0], 0, run=key, **lengths) for key in ("a", "b")])
 
-    (by_chars,), (by_tokens,) = found.of("a"), found.of("b")
-    assert by_chars == ChoiceAnswer("t", "00000", 0, 0, 1.0, 0.5)
-    assert by_tokens == ChoiceAnswer("t", "00000", 0, 1, 0.0, -3.0)
+    assert [*found.of("a")] == [ChoiceAnswer("t", "00000", 0, 0, 1.0, 0.5)]
+    assert [*found.of("b")] == [ChoiceAnswer("t", "00000", 0, 1, 0.0, -3.0)]
 
 
 def test_only_rows_of_the_chosen_epoch_with_choices_are_there() -> None:
-    lines = [
-        prediction("a", "t", 1, 0, [-1.0, -2.0], 0), prediction("a", "t", 2, 0, [-2.0, -1.0], 0),
-        prediction("a", "u", 2, 0, [-1.0, -2.0, -3.0], 2), prediction("a", "u", 2, 1, [-1.0], 0, value=0.5),
-    ]  # fmt: skip
-    found = answers(lines)
+    in_u = {"run": "a", "task": "u", "epoch": 2}
+    found = choices(
+        [
+            line(0, [-1.0, -2.0], 0, run="a"),
+            line(0, [-2.0, -1.0], 0, run="a", epoch=2),
+            line(0, [-1.0, -2.0, -3.0], 2, **in_u),
+            line(1, [-1.0], 0, value=0.5, **in_u),
+        ]
+    )
 
     assert [(each.task, each.picked, each.worth) for each in found.of("a")] == [("t", 0, 1.0), ("u", 0, 0.0)]
-    assert found.count_wrong("a") == (1, 2)
-    assert found.count_wrong("b") == (0, 0)
+    assert (found.count_wrong("a"), found.count_wrong("b")) == ((1, 2), (0, 0))
+    assert list(found.of("b")) == found.worst("b", 3) == []
 
 
 @pytest.mark.parametrize(("gold", "picked"), [(2, 0), (0, 2)])
 def test_a_tie_is_worth_its_share_and_names_the_other_choice(gold: int, picked: int) -> None:
-    (answer,) = answers([prediction("a", "t", 1, 0, [-2.0, -4.0, -2.0], gold)]).of("a")
+    (answer,) = choices([line(0, [-2.0, -4.0, -2.0], gold, run="a")]).of("a")
 
     assert (answer.picked, answer.worth, answer.lead) == (picked, 0.5, 0.0)
 
 
 def test_the_worst_are_the_wrong_ones_that_are_furthest_off() -> None:
-    golds = [-1.0, -9.0, -3.0, -2.5]
-    found = answers([prediction("a", "t", 1, place, [gold, -2.0], 0) for place, gold in enumerate(golds)])
+    golds = (-1.0, -9.0, -3.0, -2.5)
+    found = choices([line(place, [gold, -2.0], 0, run="a") for place, gold in enumerate(golds)])
 
     assert [each.example for each in found.worst("a", 2)] == ["00001", "00002"]
     assert [each.lead for each in found.worst("a", 9)] == pytest.approx([-1.75, -0.25, -0.125])
 
 
-def test_worths_are_those_that_accuracy_counts() -> None:
-    generator = np.random.default_rng(0)
-    lines = []
-    for place in range(200):
-        scores = generator.choice([-3.0, -2.0, -1.0], size=generator.integers(2, 6)).tolist()
-        lengths = {name: generator.integers(1, 4, len(scores)).tolist() for name in ("chars", "tokens")}
-        gold = int(generator.integers(len(scores)))
-        lines += [prediction(key, "t", 1, place, scores, gold, **lengths) for key in RUNS]
-    gathered = gather_answers(
-        pa.Table.from_pylist(lines, schema=PREDICTIONS), RUNS, {key: {"t": 1} for key in RUNS}
-    )
-
-    for key in RUNS:
-        assert [each.worth for each in answers(lines).of(key)] == gathered["t"].answers[key].correct.tolist()
-
-
-def test_without_rows_there_is_nothing() -> None:
-    found = answers([])
-
-    assert list(found.of("a")) == found.worst("a", 3) == []
-    assert found.count_wrong("a") == (0, 0)
-
-
-SHOWN_RUNS = {"r": Run("r", CELL, 0, Cost(None, None, None, None), "chars")}
-LENGTHS = {name: [4, 4] for name in ("chars", "bytes", "tokens", "lm_eval_chars")}
-CHOICE = {
-    "run": "r", "task": "quiz", "epoch": 1, "split": "test", "example": "1", "cluster": "1",
-    "scores": [-3.0, -1.0], "gold": 0, "value": None, **LENGTHS,
-}  # fmt: skip
+CHOICE = line(1, [-3.0, -1.0], 0, task="quiz", example="1")
 WRITTEN = {
     "run": "r", "task": "sum up", "epoch": 1, "split": "test", "example": "2", "base": "big",
     "prompt": "a text", "references": ["short", "brief"], "text": "long", "tokens": 1, "reason": "end",
@@ -218,18 +182,16 @@ WRITTEN = {
 }  # fmt: skip
 
 
-def shown(questions: dict[tuple[str, str], Question], *written: dict) -> ShownAnswers:
-    return ShownAnswers(
-        pa.Table.from_pylist([CHOICE], schema=PREDICTIONS),
-        pa.Table.from_pylist(list(written), schema=GENERATIONS),
-        questions,
-        SHOWN_RUNS,
-        {"r": {"quiz": 1, "sum up": 1}},
-    )
+def shown(
+    chosen: list[dict], written: list[dict], questions: dict[tuple[str, str], Question] | None = None
+) -> ShownAnswers:
+    generations = pa.Table.from_pylist(written, schema=GENERATIONS)
+    epochs = {"r": {"quiz": 1, "sum up": 1}}
+    return ShownAnswers(predictions(chosen), generations, questions or {}, {"r": run("r")}, epochs)
 
 
 def test_choices_have_their_texts_and_written_answers_theirs() -> None:
-    found = shown({("quiz", "1"): Question("who?", (" me", " you"))}, WRITTEN)
+    found = shown([CHOICE], [WRITTEN], {("quiz", "1"): Question("who?", (" me", " you"))})
 
     assert found.of("r") == {
         ("quiz", "1"): ShownAnswer("quiz", "1", "who?", "me", "you", 0.0, -0.5),
@@ -240,48 +202,37 @@ def test_choices_have_their_texts_and_written_answers_theirs() -> None:
     assert [each.task for each in found.worst("r", 1)] == ["quiz"]
 
 
-def test_many_wrong_choices_leave_room_for_written_answers_and_the_other_way_round() -> None:
-    choices = [{**CHOICE, "example": f"{place}"} for place in range(8)]
-    written = [{**WRITTEN, "example": f"{place}", "value": place / 10} for place in range(8)]
+@pytest.mark.parametrize(
+    ("num_choices", "num_written", "kinds"),
+    [
+        (8, 8, "qqqsss"),
+        (8, 1, "qqqqqs"),
+        (1, 8, "qsssss"),
+        (8, 0, "qqqqqq"),
+        (0, 8, "ssssss"),
+        (2, 2, "qqss"),
+    ],
+)
+def test_many_wrong_choices_leave_room_for_written_answers_and_the_other_way_round(
+    num_choices: int, num_written: int, kinds: str
+) -> None:
+    found = shown(
+        [{**CHOICE, "example": f"{place}"} for place in range(num_choices)],
+        [{**WRITTEN, "example": f"{place}", "value": place / 10} for place in range(num_written)],
+    )
 
-    def kinds(num_choices: int, num_written: int, most: int) -> str:
-        found = ShownAnswers(
-            pa.Table.from_pylist(choices[:num_choices], schema=PREDICTIONS),
-            pa.Table.from_pylist(written[:num_written], schema=GENERATIONS),
-            {},
-            SHOWN_RUNS,
-            {"r": {"quiz": 1, "sum up": 1}},
-        )
-        return "".join(each.task[0] for each in found.worst("r", most))
-
-    assert kinds(8, 8, 6) == "qqqsss"
-    assert kinds(8, 1, 6) == "qqqqqs"
-    assert kinds(1, 8, 6) == "qsssss"
-    assert kinds(8, 0, 6) == "qqqqqq"
-    assert kinds(0, 8, 6) == "ssssss"
-    assert kinds(2, 2, 6) == "qqss"
+    assert "".join(each.task[0] for each in found.worst("r", 6)) == kinds
 
 
 def test_answers_of_other_epochs_splits_and_runs_are_left_out() -> None:
-    others = [
-        {**WRITTEN, "epoch": 0},
-        {**WRITTEN, "split": "validation"},
-        {**WRITTEN, "run": "other"},
-        {**WRITTEN, "value": 1.0},
-    ]
-    found = shown({}, *others)
+    others = ({"epoch": 0}, {"split": "validation"}, {"run": "other"}, {"value": 1.0})
+    found = shown([CHOICE], [{**WRITTEN, **other} for other in others])
 
-    assert found.count_wrong("r") == (1, 2)
-    assert found.count_wrong("other") == (0, 0)
+    assert (found.count_wrong("r"), found.count_wrong("other")) == ((1, 2), (0, 0))
 
 
-def test_a_question_that_is_not_known_leaves_numbers_of_choices() -> None:
-    (answer,) = shown({}).of("r").values()
+def test_an_unknown_question_leaves_numbers_of_choices_and_a_study_without_tables_has_no_answers() -> None:
+    (answer,) = shown([CHOICE], []).of("r").values()
 
     assert (answer.prompt, answer.right, answer.text) == ("", "choice 1", "choice 2")
-
-
-def test_a_study_without_either_table_has_no_answers() -> None:
-    found = ShownAnswers(None, None, {}, SHOWN_RUNS, {"r": {"quiz": 1}})
-
-    assert found.of("r") == {}
+    assert ShownAnswers(None, None, {}, {"r": run("r")}, {"r": {"quiz": 1}}).of("r") == {}

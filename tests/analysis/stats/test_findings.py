@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,15 +13,24 @@ from analysis.stats.findings import (
     Findings,
     Neighbourhood,
     RunSummary,
+    Target,
     find_pairs,
     load_findings,
     shown_settings,
     summarise_runs,
 )
-from analysis.stats.result_table import gather_runs
 from portal.methods import METHODS, PORTAL, SOURCE
-from portal.results import PREDICTIONS, RunDetail, StudyInfo, write_table
-from tests.support.result_tables import StudyBuilder, row, study_with_port, target_of, to_table
+from portal.results import RunDetail, StudyInfo, write_table
+from tests.support.result_tables import (
+    TASKS,
+    StudyBuilder,
+    known,
+    row,
+    study_of,
+    study_with_port,
+    target_of,
+    to_table,
+)
 
 SIZES = (8, 16, 32)
 
@@ -45,27 +53,13 @@ KEYS = sorted({line["run"] for line in BUILDER.rows if line["base"] == "big" and
 
 
 def findings_of(rows: list[dict], predictions: list[dict], folder: Path) -> Findings:
-    folder.mkdir(parents=True, exist_ok=True)
-    builder = replace(BUILDER, rows=rows, predictions=predictions)
-    write_table(builder.results_table(), folder / "results.parquet")
-    write_table(pa.Table.from_pylist(predictions, schema=PREDICTIONS), folder / "predictions.parquet")
-    return load_findings(folder)
+    return load_findings(replace(BUILDER, rows=rows, predictions=predictions).write(folder))
 
 
-def numbers(findings: Findings) -> list:
+def numbers(target: Target) -> tuple:
     """Everything a report prints, in a form that can be compared."""
-    return [
-        (
-            target.base,
-            target.rules,
-            target.calibrations,
-            target.curves,
-            target.savings,
-            compare_methods(target),
-            headline(target),
-        )
-        for target in findings.targets
-    ]
+    found = (target.rules, target.calibrations, target.curves, target.savings)
+    return target.base, *found, compare_methods(target), headline(target)
 
 
 @pytest.fixture(scope="module")
@@ -73,75 +67,73 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     return findings_of(BUILDER.rows, BUILDER.predictions, tmp_path_factory.mktemp("plain"))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+with_folders = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@settings(with_folders, max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_order_of_rows_and_predictions_changes_nothing(
     seed: int, plain: Findings, tmp_path: Path
 ) -> None:
     generator = np.random.default_rng(seed)
-    rows = [BUILDER.rows[place] for place in generator.permutation(len(BUILDER.rows))]
-    predictions = [BUILDER.predictions[place] for place in generator.permutation(len(BUILDER.predictions))]
-    assert numbers(findings_of(rows, predictions, tmp_path)) == numbers(plain)
+    rows, predictions = (
+        [lines[place] for place in generator.permutation(len(lines))]
+        for lines in (BUILDER.rows, BUILDER.predictions)
+    )
+
+    found = findings_of(rows, predictions, tmp_path)
+
+    assert [*map(numbers, found.targets)] == [*map(numbers, plain.targets)]
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seeds=st.permutations((0, 1)), tasks=st.permutations(("capital", "pronoun", "yes-no")))
+@settings(with_folders, max_examples=5)
+@given(seeds=st.permutations((0, 1)), tasks=st.permutations(TASKS))
 def test_renaming_seeds_and_tasks_changes_no_mean_and_no_saving(
     seeds: list[int], tasks: list[str], plain: Findings, tmp_path: Path
 ) -> None:
-    names = dict(zip(("capital", "pronoun", "yes-no"), tasks, strict=True))
-    rows = [
-        {
-            **line,
-            "task": names[line["task"]],
-            "seed": None if line["seed"] is None else seeds[line["seed"]],
-        }
-        for line in BUILDER.rows
-    ]
+    names, numbered = dict(zip(TASKS, tasks, strict=True)), {None: None, 0: seeds[0], 1: seeds[1]}
+    rows = [{**line, "task": names[line["task"]], "seed": numbered[line["seed"]]} for line in BUILDER.rows]
     predictions = [{**line, "task": names[line["task"]]} for line in BUILDER.predictions]
+
+    def means(target: Target) -> list[float | None]:
+        summaries = target.comparison.headline_summaries
+        return [
+            *(each for line in summaries for each in (line.acc.mean, line.acc.std, line.lift.value)),
+            *(each for line in target.calibrations for each in (line.ece.mean, line.nll.mean)),
+            *(each.ratio.value for each in target.savings.found),
+        ]
+
     renamed = findings_of(rows, predictions, tmp_path)
+
     for before, after in zip(plain.targets, renamed.targets, strict=True):
-        for old, new in zip(
-            before.comparison.headline_summaries, after.comparison.headline_summaries, strict=True
-        ):
-            assert new.acc.mean == pytest.approx(old.acc.mean)
-            assert new.acc.std == pytest.approx(old.acc.std)
-            assert new.lift.value == pytest.approx(old.lift.value)
-        for was, now in zip(before.calibrations, after.calibrations, strict=True):
-            assert now.ece.mean == pytest.approx(was.ece.mean)
-            assert now.nll.mean == pytest.approx(was.nll.mean)
-        for one, other in zip(before.savings.found, after.savings.found, strict=True):
-            assert other.ratio.value == pytest.approx(one.ratio.value)
+        assert means(after) == pytest.approx(means(before))
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(with_folders, max_examples=6)
 @given(key=st.sampled_from(KEYS))
 def test_a_missing_run_changes_only_its_own_cells(key: str, plain: Findings, tmp_path: Path) -> None:
     rows = [line for line in BUILDER.rows if line["run"] != key]
     predictions = [line for line in BUILDER.predictions if line["run"] != key]
-    without = findings_of(rows, predictions, tmp_path)
     size = next(line["size"] for line in BUILDER.rows if line["run"] == key)
-    for before, after in zip(without.targets, plain.targets, strict=True):
-        if before.base == "other":
-            assert numbers(replace(without, targets=(before,))) == numbers(replace(plain, targets=(after,)))
-            continue
-        for rule in before.rules:
-            lines = zip(before.rules[rule].summaries, after.rules[rule].summaries, strict=True)
-            changed = {new.cell for old, new in lines if old != new}
-            assert {(cell.method, cell.size) for cell in changed} == {("portal", size)}
-        assert before.bootstrap is not None
-        assert after.bootstrap is not None
-        for metric in ("acc", "log_loss"):
-            curves = {curve.variant: curve for curve in after.curves[metric].curves}
-            for curve in before.curves[metric].curves:
-                assert (curve == curves[curve.variant]) == (curve.variant.method != "portal")
-        kept = [each for each in after.calibrations if each.cell.method != "portal"]
-        assert [each for each in before.calibrations if each.cell.method != "portal"] == kept
-        untouched = [
-            line.cell for line in after.comparison.headline_summaries if line.cell.method != "portal"
-        ]
-        for cell in untouched:
-            assert before.bootstrap.estimate(cell) == after.bootstrap.estimate(cell)
+
+    (before, other), (after, same) = findings_of(rows, predictions, tmp_path).targets, plain.targets
+
+    assert (other.base, numbers(other)) == ("other", numbers(same))
+    for rule in before.rules:
+        lines = zip(before.rules[rule].summaries, after.rules[rule].summaries, strict=True)
+        changed = {new.cell for old, new in lines if old != new}
+        assert {(cell.method, cell.size) for cell in changed} == {("portal", size)}
+    for metric in ("acc", "log_loss"):
+        curves = {curve.variant: curve for curve in after.curves[metric].curves}
+        for curve in before.curves[metric].curves:
+            assert (curve == curves[curve.variant]) == (curve.variant.method != "portal")
+    old, new = (
+        [each for each in target.calibrations if each.cell.method != "portal"] for target in (before, after)
+    )
+    assert old == new
+    for line in after.comparison.headline_summaries:
+        if line.cell.method != "portal":
+            assert known(before.bootstrap).estimate(line.cell) == known(after.bootstrap).estimate(line.cell)
 
 
 def test_a_method_that_starts_from_a_joint_source_is_a_port_whatever_its_name(
@@ -160,9 +152,8 @@ def test_a_method_that_starts_from_a_joint_source_is_a_port_whatever_its_name(
 
     target = target_of(rows, "target")
 
-    assert gather_runs(to_table(rows)).targets == ("further", "target", "big")
-    assert target.port is not None
-    assert target.port.cell.method == "moved"
+    assert study_of(rows).targets == ("further", "target", "big")
+    assert known(target.port).cell.method == "moved"
 
 
 def test_only_the_studys_own_tasks_are_compared_and_joint_training_stays_whole(tmp_path: Path) -> None:
@@ -184,8 +175,7 @@ def test_only_the_studys_own_tasks_are_compared_and_joint_training_stays_whole(t
     means = {summary.cell.method: summary.acc.mean for summary in target.comparison.summaries}
     assert means == {"base": 0.3, "carried": 0.7, "shared_lora": 0.4}
     assert [summary.acc.mean for summary in findings.sources] == [0.8]
-    assert target.port is not None
-    assert target.port.cell.method == "carried"
+    assert known(target.port).cell.method == "carried"
     assert {split.share.reason for split in target.task_splits if split.cell.method == "shared_lora"} == {
         "none of these tasks gave rows"
     }
@@ -207,8 +197,8 @@ def test_differences_are_those_of_the_two_tables_and_paired(tmp_path: Path) -> N
     assert (lora.difference.value, lora.difference.low, lora.difference.high) == (0, 0, 0)
 
 
-def detail(key: str, *, method: str = "lora", state: str = "done", **settings: object) -> RunDetail:
-    return RunDetail(key, method, f"{method} {key}", state, None, {"method": method, **settings})  # type: ignore[arg-type]
+def detail(key: str, *, method: str = "lora", label: str | None = None, **settings: object) -> RunDetail:
+    return RunDetail(key, label or method, f"{method} {key}", "done", None, {"method": method, **settings})
 
 
 def rows_of(key: str, scores: dict[str, float], *, base: str = "big", **values: object) -> list[dict]:
@@ -221,25 +211,25 @@ def rows_of(key: str, scores: dict[str, float], *, base: str = "big", **values: 
 
 
 def summaries_of(rows: list[dict], *details: RunDetail) -> tuple[RunSummary, ...]:
-    return summarise_runs(gather_runs(to_table(rows)), {each.run: each for each in details})
+    return summarise_runs(study_of(rows), {each.run: each for each in details})
 
 
 def test_a_score_is_the_mean_over_tasks_then_over_bases() -> None:
     rows = [*rows_of("a", {"t": 0.5, "u": 0.7}), *rows_of("a", {"t": 0.2, "u": 0.2}, base="small")]
     (summary,) = summaries_of(rows, detail("a"))
 
-    assert summary.score == pytest.approx(0.4)
-    assert summary.log_loss == pytest.approx(0.6)
+    assert (summary.score, summary.log_loss) == pytest.approx((0.4, 0.6))
     assert [run.cell.base for run in summary.runs] == ["big", "small"]
     assert summary.scores(summary.runs[0])["u"].score == 0.7
 
 
-def test_a_run_without_rows_has_the_cause_for_a_reason() -> None:
+def test_a_run_without_a_score_says_why() -> None:
     failed = RunDetail("b", "lora", "lora b", "failed", "the loss is nan", {"method": "lora"})
-    done, absent = summaries_of(rows_of("a", {"t": 0.5}), detail("a"), failed)
+    done, absent, passed_over = summaries_of(rows_of("a", {"t": 0.5}), detail("a"), failed, detail("z"))
 
     assert (done.score, done.reason) == (0.5, None)
     assert (absent.score, absent.reason, absent.runs) == (None, "the loss is nan", ())
+    assert "another run fills its place" in known(passed_over.reason)
 
 
 def test_settings_are_told_by_their_path_without_those_that_are_not_set() -> None:
@@ -261,20 +251,16 @@ def test_settings_are_told_by_their_path_without_those_that_are_not_set() -> Non
     }
 
 
-def labelled(key: str, label: str, **settings: object) -> RunDetail:
-    return RunDetail(key, label, f"lora {key}", "done", None, {"method": "lora", **settings})
-
-
 def test_neighbours_are_done_runs_of_the_method_with_the_fewest_other_settings() -> None:
     details = (
-        labelled("p", "of5", seed=9),
-        labelled("q", "of140", seed=9),
-        labelled("a", "lora-of140", seed=0, size=48, source="q"),
-        labelled("b", "lora-of5", seed=0, size=48, source="p"),
-        labelled("c", "lora-of140", seed=1, size=16, source="q"),
-        labelled("d", "lora-of140", seed=0, size=16, source="q"),
-        labelled("e", "lora-of5", seed=0, size=48, source="q", tasks=["t"] * 9),
-        labelled("f", "lora-of140", seed=0, size=48, source="q"),
+        detail("p", label="of5", seed=9),
+        detail("q", label="of140", seed=9),
+        detail("a", label="lora-of140", seed=0, size=48, source="q"),
+        detail("b", label="lora-of5", seed=0, size=48, source="p"),
+        detail("c", label="lora-of140", seed=1, size=16, source="q"),
+        detail("d", label="lora-of140", seed=0, size=16, source="q"),
+        detail("e", label="lora-of5", seed=0, size=48, source="q", tasks=["t"] * 9),
+        detail("f", label="lora-of140", seed=0, size=48, source="q"),
         detail("g", method="portal", seed=0),
     )
     rows = [
@@ -296,17 +282,10 @@ def test_neighbours_are_done_runs_of_the_method_with_the_fewest_other_settings()
 
 def test_settings_that_look_alike_when_they_are_cut_still_differ() -> None:
     long = [f"t{number}" for number in range(9)]
-    details = (labelled("a", "lora", tasks=long), labelled("b", "lora", tasks=[*long[:-1], "u"]))
+    details = (detail("a", label="lora", tasks=long), detail("b", label="lora", tasks=[*long[:-1], "u"]))
     rows = [*rows_of("a", {"t": 0.5}, seed=0), *rows_of("b", {"t": 0.5}, seed=1)]
     summaries = summaries_of(rows, *details)
 
     (other,) = Neighbourhood(summaries).of(summaries[0], 9)
 
     assert [name for name, _, _ in other.differences] == ["tasks"]
-
-
-def test_a_run_that_is_done_without_a_score_here_says_why() -> None:
-    _, passed_over = summaries_of(rows_of("a", {"t": 0.5}), detail("a"), detail("z"))
-
-    assert passed_over.reason is not None
-    assert "another run fills its place" in passed_over.reason

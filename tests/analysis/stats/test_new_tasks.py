@@ -2,23 +2,16 @@
 
 import pytest
 
-from analysis.stats.findings import Target
 from analysis.stats.new_tasks import NewTasks, Place, find_families
 from portal.results import StudyInfo
 from tests.support.few_rows import few_rows_study, target_of_study
 from tests.support.new_tasks import INFO, KNOWN, NEW, SOURCES, new_tasks_study, target_with_new_tasks
-from tests.support.result_tables import StudyBuilder
+from tests.support.result_tables import StudyBuilder, known, limits
 
 
 @pytest.fixture(scope="module")
-def target() -> Target:
-    return target_with_new_tasks(new_tasks_study())
-
-
-@pytest.fixture(scope="module")
-def found(target: Target) -> NewTasks:
-    assert target.new_tasks is not None
-    return target.new_tasks
+def found() -> NewTasks:
+    return known(target_with_new_tasks(new_tasks_study()).new_tasks)
 
 
 def place_of(found: NewTasks, method: str, size: int, tasks: int | None) -> Place:
@@ -32,17 +25,15 @@ def test_tasks_are_divided_by_whether_a_source_had_their_kind(found: NewTasks) -
         ("new tasks of kinds that every source had", ("room_1", "room_2")),
         ("new tasks of new kinds", NEW),
     ]
-    known, every, new = found.sets
-    assert (known.of_kinds({"room"}), every.of_kinds({"room"}), new.of_kinds({"room"})) == (2, 2, 0)
+    assert [each.of_kinds({"room"}) for each in found.sets] == [2, 2, 0]
 
 
 def test_groups_of_the_study_file_divide_tasks_of_known_and_of_new_kinds() -> None:
     groups = {"shapes": ("room_1", "town_1"), "styles": ("room_2",), "kinds": NEW}
     info = INFO.model_copy(update={"task_groups": groups})
 
-    found = target_with_new_tasks(new_tasks_study(), info=info).new_tasks
+    found = known(target_with_new_tasks(new_tasks_study(), info=info).new_tasks)
 
-    assert found is not None
     assert {each.title: each.tasks for each in found.sets} == {
         "new tasks of known kinds (shapes)": ("room_1", "town_1"),
         "new tasks of known kinds (styles)": ("room_2",),
@@ -52,33 +43,28 @@ def test_groups_of_the_study_file_divide_tasks_of_known_and_of_new_kinds() -> No
     }
 
 
-def test_a_place_knows_how_many_tasks_and_kinds_its_source_had(found: NewTasks) -> None:
-    assert place_of(found, "carried", 4, 1).source_kinds == {"room"}
-    assert place_of(found, "carried", 4, 2).source_kinds == {"room", "town"}
-    lora = place_of(found, "lora", 48, None)
-    assert (lora.source_kinds, lora.is_main, lora.is_control) == (frozenset(), False, False)
+def test_a_place_knows_its_rows_its_source_and_the_controls_of_the_same_source(found: NewTasks) -> None:
+    small, large, lora = (
+        place_of(found, *each) for each in (("carried", 4, 1), ("carried", 4, 2), ("lora", 48, None))
+    )
+
+    assert [place.source_kinds for place in (small, large, lora)] == [{"room"}, {"room", "town"}, frozenset()]
+    assert (lora.is_main, lora.is_control, small.is_main) == (False, False, True)
+    assert [control.cell.variant.name for control in found.controls_of(small)] == ["mean_latent-of1"]
+    assert (small.rows, lora.rows, place_of(found, "mean_latent", 16, 1).rows) == (4, 48, None)
 
 
 def test_scores_are_of_the_sets_own_tasks_and_lift_is_against_the_lora_there(found: NewTasks) -> None:
-    known, _, new = found.sets
+    of_known, _, of_new = found.sets
     place = place_of(found, "carried", 16, 2)
-    on_known, on_new = known.scores[place.cell], new.scores[place.cell]
+    on_known, on_new = of_known.scores[place.cell], of_new.scores[place.cell]
 
     assert on_known.summary.acc.known == pytest.approx(0.8, abs=0.08)
     assert on_new.summary.acc.known == pytest.approx(0.4, abs=0.12)
     assert on_known.summary.lift.value == pytest.approx((0.8 - 0.2) / (0.9 - 0.2), abs=0.1)
     for score in (on_known, on_new):
-        assert score.accuracy is not None
-        assert score.accuracy.low is not None
-        assert score.accuracy.high is not None
-        assert score.accuracy.low < score.summary.acc.known < score.accuracy.high
-
-
-def test_controls_are_those_of_the_same_source(found: NewTasks) -> None:
-    place = place_of(found, "carried", 4, 1)
-
-    assert place.is_main
-    assert [control.cell.variant.name for control in found.controls_of(place)] == ["mean_latent-of1"]
+        low, high = limits(score.accuracy)
+        assert low < score.summary.acc.known < high
 
 
 def controls_study() -> tuple[StudyBuilder, StudyInfo]:
@@ -111,9 +97,7 @@ def controls_study() -> tuple[StudyBuilder, StudyInfo]:
 @pytest.fixture(scope="module")
 def controlled() -> NewTasks:
     builder, info = controls_study()
-    found = target_with_new_tasks(builder, info=info).new_tasks
-    assert found is not None
-    return found
+    return known(target_with_new_tasks(builder, info=info).new_tasks)
 
 
 def family_of(found: NewTasks, family: str, rows: int | None) -> Place:
@@ -157,38 +141,28 @@ def test_rivals_are_also_loras_and_earlier_methods_with_as_many_rows(controlled:
 
 
 def test_a_lead_is_the_paired_difference(found: NewTasks) -> None:
-    known = found.sets[0]
+    on_known = found.sets[0]
     first, second = place_of(found, "carried", 16, 2), place_of(found, "mean_latent", 16, 2)
 
-    lead = known.lead(first, second)
+    lead = known(on_known.lead(first, second))
 
-    assert lead is not None
-    assert lead.value == pytest.approx(
-        known.scores[first.cell].summary.acc.known - known.scores[second.cell].summary.acc.known
-    )
+    ahead = (on_known.scores[each.cell].summary.acc.known for each in (first, second))
+    assert lead.value == pytest.approx(next(ahead) - next(ahead))
     assert lead.excludes_zero
 
 
 def test_half_of_the_lift_is_reached_from_the_smallest_source_after_which_none_falls_below(
     found: NewTasks,
 ) -> None:
-    known, _, new = found.sets
-    on_known, on_new = found.half_way(known, "carried"), found.half_way(new, "carried")
+    of_known, _, of_new = found.sets
+    on_known, on_new = (known(found.half_way(each, "carried")) for each in (of_known, of_new))
+    first = known(on_known.first)
 
-    assert on_known is not None
-    assert on_known.first is not None
-    assert (on_known.first.num_tasks, on_known.first.rows) == (1, 16)
-    assert on_new is not None
+    assert (first.num_tasks, first.rows) == (1, 16)
     assert on_new.first is None
     assert on_new.best.num_tasks == 2
     assert on_new.lift == pytest.approx(2 / 7, abs=0.15)
-    assert found.half_way(known, "mean_latent") is None
-
-
-def test_rows_are_those_of_a_new_task(found: NewTasks) -> None:
-    assert place_of(found, "carried", 16, 1).rows == 16
-    assert place_of(found, "lora", 48, None).rows == 48
-    assert place_of(found, "mean_latent", 16, 1).rows is None
+    assert found.half_way(of_known, "mean_latent") is None
 
 
 def test_a_methods_name_is_enough_where_it_has_one_family(found: NewTasks) -> None:
@@ -204,9 +178,8 @@ def test_two_families_of_a_method_keep_their_labels_and_their_sources_apart() ->
     labels = {f"carried-described-{variant}": tasks for variant, tasks in SOURCES.items()}
     info = INFO.model_copy(update={"source_tasks": {**INFO.source_tasks, **labels}})
 
-    found = target_with_new_tasks(builder, info=info).new_tasks
+    found = known(target_with_new_tasks(builder, info=info).new_tasks)
 
-    assert found is not None
     names = {found.name(place) for place in found.places if place.cell.method == "carried"}
     assert names == {"carried latents (carried)", "carried latents (carried-described)"}
 
@@ -224,21 +197,10 @@ def test_a_family_is_a_label_without_what_its_source_has_in_common() -> None:
     assert find_families({"carried-best": of_5}) == {"carried-best": "carried-best"}
 
 
-def test_tasks_without_kinds_are_one_set() -> None:
-    found = target_with_new_tasks(new_tasks_study(), kinds={}).new_tasks
+def test_tasks_without_kinds_are_one_set_and_without_predictions_there_are_no_intervals() -> None:
+    found = known(target_with_new_tasks(new_tasks_study(), kinds={}, with_predictions=False).new_tasks)
 
-    assert found is not None
     assert [(each.title, len(each.tasks)) for each in found.sets] == [("new tasks", 6)]
-
-
-def test_a_study_without_new_tasks_has_none() -> None:
-    assert target_of_study(few_rows_study(port=0.7, shared=0.3)).new_tasks is None
-
-
-def test_without_predictions_there_are_no_intervals() -> None:
-    found = target_with_new_tasks(new_tasks_study(), with_predictions=False).new_tasks
-    assert found is not None
-
     score = found.sets[0].scores[place_of(found, "carried", 4, 2).cell]
-
     assert (score.accuracy, score.lift) == (None, None)
+    assert target_of_study(few_rows_study(port=0.7, shared=0.3), with_predictions=False).new_tasks is None
