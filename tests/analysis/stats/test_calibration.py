@@ -6,7 +6,7 @@ import pytest
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.calibration import NUM_BINS, bin_answers, calibrate, draw_errors
 from analysis.stats.result_table import Cell, MethodKey
-from tests.support.result_tables import chosen_of
+from tests.support.result_tables import chosen_of, limits
 
 CELL = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
 
@@ -41,15 +41,18 @@ def test_the_error_pools_tasks_and_the_other_measures_are_task_means() -> None:
     assert found.nll.mean == pytest.approx((-np.log(0.9) - np.log(0.5)) / 2)
 
 
-def test_a_probability_of_one_lies_in_the_last_bin() -> None:
+def test_bins_are_as_wide_as_they_say_and_a_probability_of_one_lies_in_the_last() -> None:
+    confidence = np.append((np.arange(NUM_BINS) + 0.5) / NUM_BINS, 1.0)
+    bins = bin_answers([answers_of(confidence, np.ones(NUM_BINS + 1, dtype=bool))])
     (only,) = bin_answers([answers_of(np.ones(3), np.ones(3, dtype=bool))])
+
+    assert [each.count for each in bins] == [1] * (NUM_BINS - 1) + [2]
     assert (only.count, only.confidence, only.accuracy) == (3, 1.0, 1.0)
 
 
-def test_bins_are_as_wide_as_they_say() -> None:
-    confidence = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
-    bins = bin_answers([answers_of(confidence, np.ones(NUM_BINS, dtype=bool))])
-    assert [each.count for each in bins] == [1] * NUM_BINS
+def interval_of(clusters: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
+    given = task_of(clusters, {"r": answers_of(confidence, correct)})
+    return limits(draw_errors(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=200).interval(CELL))
 
 
 @pytest.mark.parametrize(("error", "num_rows"), [(0.0, 400), (0.02, 400), (0.0, 2000), (0.1, 2000)])
@@ -59,28 +62,17 @@ def test_intervals_cover_a_known_error_also_none_at_all(error: float, num_rows: 
     for _ in range(60):
         confidence = generator.uniform(0.25, 1, num_rows)
         correct = generator.random(num_rows) < confidence - error
-        given = task_of(np.arange(num_rows), {"r": answers_of(confidence, correct)})
-        interval = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=200).interval(CELL)
-        assert interval.low is not None
-        assert interval.high is not None
-        covered += interval.low <= error <= interval.high
+        low, high = interval_of(np.arange(num_rows), confidence, correct)
+        covered += low <= error <= high
     assert covered / 60 >= 0.88
 
 
-def test_an_error_that_is_there_is_told_from_none() -> None:
+def test_an_error_is_told_from_none_and_clusters_of_equal_answers_widen_the_interval() -> None:
     confidence = np.random.default_rng(1).uniform(0.6, 1, 2000)
-    given = task_of(np.arange(2000), {"r": answers_of(confidence, confidence > 0.8)})
-    interval = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=200).interval(CELL)
-    assert interval.low is not None
-    assert interval.low > 0.1
-
-
-def test_clusters_of_equal_answers_widen_the_interval() -> None:
     correct = np.repeat(np.arange(100) % 2 == 0, 4)
-    answers = {"r": answers_of(np.full(400, 0.7), correct)}
-    widths = []
-    for clusters in (np.arange(400), np.arange(400) // 4):
-        errors = draw_errors(chosen_of({CELL: {0: "r"}}), {"t": task_of(clusters, answers)})
-        interval = errors.interval(CELL)
-        widths.append((interval.high or 0) - (interval.low or 0))
-    assert widths[1] > 1.5 * widths[0]
+    (low, high), (least, most) = (
+        interval_of(np.arange(400) // size, np.full(400, 0.7), correct) for size in (1, 4)
+    )
+
+    assert interval_of(np.arange(2000), confidence, confidence > 0.8)[0] > 0.1
+    assert most - least > 1.5 * (high - low)

@@ -1,53 +1,48 @@
 """Variants of a study as a grid: the settings that vary, and what they explain."""
 
-from collections.abc import Mapping
+import math
 from typing import Any
 
 import pytest
 
 from analysis.stats.grids import find_grids
-from analysis.stats.result_table import gather_runs
 from portal.results import RunDetail
 from portal.search_record import SearchRecord
-from tests.support.result_tables import row, to_table
+from tests.support.result_tables import row, study_of
 
 RANKS, RATES, SEEDS = (2, 4, 8), (0.001, 0.01), (0, 1, 2)
 
 
-def rows_of(key: str, label: str, seed: int, scores: Mapping[str, float]) -> list[dict]:
-    """By task: the score on validation rows; on test rows it is the opposite."""
+def grids_of(*runs: tuple[str, int, float, dict[str, Any]]) -> tuple[SearchRecord, ...]:
+    """Of LoRAs by (label, seed, score of task t on validation rows, settings); on test rows it is the opposite."""
+    rows, details = [], {}
+    for label, seed, score, settings in runs:
+        key = f"{label}-{seed}"
+        own = {"method": "lora", "seed": seed, "bases": [{"name": "big"}], **settings}
+        details[key] = RunDetail(key, label, key, "done", None, own)
+        rows += [
+            row(run=key, method="lora", label=label, modules="q,v", rank=8, task=task, epoch=1,
+                acc_norm=value, split=split, seed=seed, size=8)
+            for task, more in (("t", 0.0), ("u", 0.1))
+            for split, value in (("validation", score + more), ("test", 1 - score - more))
+            if not (math.isnan(score) and split == "validation")
+        ]  # fmt: skip
+    return find_grids(study_of(rows), "big", details)
+
+
+def study(*, ranks: tuple[int, ...] = RANKS, rates: tuple[float, ...] = RATES) -> list:
+    """Runs of a LoRA by rank and rate, whose score grows with the rank alone."""
     return [
-        row(run=key, base="big", method="lora", label=label, modules="q,v", rank=8, task=task, epoch=1,
-            acc_norm=value, split=split, seed=seed, size=8)
-        for task, score in scores.items()
-        for split, value in (("validation", score), ("test", 1 - score))
+        (f"lora-{rank}-{rate}", seed, rank / 10,
+         {"adapter": {"rank": rank, "alpha": 2 * rank}, "train": {"lr": rate, "epochs": 3}})
+        for rank in ranks
+        for rate in rates
+        for seed in SEEDS
     ]  # fmt: skip
 
 
-def detail(key: str, label: str, seed: int, **settings: Any) -> RunDetail:
-    own = {"method": "lora", "seed": seed, "bases": [{"name": "big"}], **settings}
-    return RunDetail(key, label, key, "done", None, own)
-
-
-def study(
-    *, ranks: tuple[int, ...] = RANKS, rates: tuple[float, ...] = RATES, validation: bool = True
-) -> tuple[SearchRecord, ...]:
-    """What is found in a study of a LoRA by rank and rate, whose score grows with the rank alone."""
-    rows, details = [], {}
-    for rank in ranks:
-        for rate in rates:
-            for seed in SEEDS:
-                key, label = f"{rank}-{rate}-{seed}", f"lora-{rank}-{rate}"
-                rows += rows_of(key, label, seed, {"t": rank / 10, "u": rank / 10 + 0.1})
-                adapter = {"rank": rank, "alpha": 2 * rank}
-                details[key] = detail(key, label, seed, adapter=adapter, train={"lr": rate, "epochs": 3})
-    if not validation:
-        rows = [each for each in rows if each["split"] == "test"]
-    return find_grids(gather_runs(to_table(rows)), "big", details)
-
-
 def test_a_grid_tells_the_setting_that_its_validation_scores_depend_on() -> None:
-    (record,) = study()
+    (record,) = grids_of(*study())
 
     assert (record.name, record.unit, record.direction) == ("per-task LoRA on big", "run", "maximize")
     # Neither the epochs, which are all alike, nor the alpha that follows the rank.
@@ -59,99 +54,73 @@ def test_a_grid_tells_the_setting_that_its_validation_scores_depend_on() -> None
     assert record.complete[0].value == pytest.approx(0.85)
 
 
-def test_lists_of_unlike_length_are_told_by_that_and_ranks_by_factors() -> None:
-    rows, details = [], {}
-    for count in (1, 2, 8):
-        for rate in RATES:
-            for seed in SEEDS:
-                key = f"{count}-{rate}-{seed}"
-                rows += rows_of(key, key, seed, {"t": count / 10})
-                tasks = [f"t{number}" for number in range(count)]
-                details[key] = detail(key, key, seed, data={"tasks": tasks}, train={"lr": rate})
+def test_a_run_without_validation_rows_is_left_out_and_counted() -> None:
+    first, *others = study()
+    (record,) = grids_of((*first[:2], math.nan, first[3]), *others)
 
-    (record,) = find_grids(gather_runs(to_table(rows)), "big", details)
+    assert (len(record.complete), len(record.trials)) == (17, 18)
+
+
+def test_seeds_alone_fewer_than_twelve_runs_and_runs_without_validation_rows_are_no_grid() -> None:
+    assert grids_of(*study(ranks=(4,), rates=(0.001,))) == ()
+    assert grids_of(*study(rates=(0.001,))) == ()
+    assert grids_of(*((*each[:2], math.nan, each[3]) for each in study())) == ()
+    drawn = [("lora", seed, 0.5, {"data": {"calibrated": [f"t{seed}", "u"]}}) for seed in range(12)]
+    assert grids_of(*drawn) == ()  # tasks that a seed draws are told by their number
+
+
+def test_lists_of_unlike_length_are_told_by_that_and_ranks_by_factors() -> None:
+    (record,) = grids_of(
+        *(
+            (f"{count}-{rate}", seed, count / 10,
+             {"data": {"tasks": [f"t{number}" for number in range(count)]}, "train": {"lr": rate}})
+            for count in (1, 2, 8)
+            for rate in RATES
+            for seed in SEEDS
+        )
+    )  # fmt: skip
 
     assert record.complete[0].settings["tasks (number)"] == 8
     assert {*record.logarithmic} == {"tasks (number)", "train.lr"}
 
 
-def test_rows_and_seeds_alone_are_no_grid() -> None:
-    assert study(ranks=(4,), rates=(0.001,)) == ()
-
-
-def test_fewer_runs_than_twelve_are_no_grid() -> None:
-    assert study(ranks=(2, 4, 8), rates=(0.001,)) == ()
-
-
-def test_without_validation_rows_there_is_no_grid() -> None:
-    assert study(validation=False) == ()
-
-
 def test_runs_that_start_from_others_have_them_by_label() -> None:
-    rows, details = [], {}
-    for label in ("source-r2", "source-r4"):
-        for seed in SEEDS:
-            details[f"{label}-{seed}"] = detail(f"{label}-{seed}", label, seed)
-    for label in ("source-r2", "source-r4"):
-        for rate in RATES:
-            for seed in SEEDS:
-                key = f"{label}-{rate}-{seed}"
-                rows += rows_of(key, f"lora-{label}-{rate}", seed, {"t": 0.5 + 0.1 * (label == "source-r4")})
-                details[key] = detail(key, key, seed, source=f"{label}-{seed}", train={"lr": rate})
-
-    (record,) = find_grids(gather_runs(to_table(rows)), "big", details)
+    labels = ("source-r2", "source-r4")
+    sources = [(label, seed, math.nan, {}) for label in labels for seed in SEEDS]
+    (record,) = grids_of(
+        *sources,
+        *(
+            (f"lora-{label}-{rate}", seed, 0.5 + 0.1 * (label == "source-r4"),
+             {"source": f"{label}-{seed}", "train": {"lr": rate}})
+            for label in labels
+            for rate in RATES
+            for seed in SEEDS
+        ),
+    )  # fmt: skip
 
     assert record.ranked[0][0] == "source"
     assert record.complete[0].text("source") == "source-r4"
 
 
 def test_unlike_values_with_like_texts_are_levels_of_their_own() -> None:
-    rows, details = [], {}
-    for place, tail in enumerate(("a", "b")):
-        for rate in RATES:
-            for seed in SEEDS:
-                key = f"{tail}-{rate}-{seed}"
-                rows += rows_of(key, key, seed, {"t": 0.2 + 0.5 * place})
-                tasks = [f"t{number}" for number in range(9)] + [tail]
-                details[key] = detail(key, key, seed, data={"tasks": tasks}, train={"lr": rate})
-
-    (record,) = find_grids(gather_runs(to_table(rows)), "big", details)
+    (record,) = grids_of(
+        *(
+            (f"{tail}-{rate}", seed, 0.2 + 0.5 * (tail == "b"),
+             {"data": {"tasks": [*(f"t{number}" for number in range(9)), tail]}, "train": {"lr": rate}})
+            for tail in "ab"
+            for rate in RATES
+            for seed in SEEDS
+        )
+    )  # fmt: skip
 
     assert record.ranked[0][0] == "tasks"
     assert len({trial.text("tasks") for trial in record.trials}) == 2
 
 
-def test_tasks_that_a_seed_draws_are_told_by_their_number() -> None:
-    rows, details = [], {}
-    for seed in range(12):
-        rows += rows_of(str(seed), "lora", seed, {"t": 0.5})
-        details[str(seed)] = detail(str(seed), "lora", seed, data={"calibrated": [f"t{seed}", "u"]})
-
-    assert find_grids(gather_runs(to_table(rows)), "big", details) == ()
-
-
 def test_a_setting_that_goes_with_the_seed_stays_beside_it() -> None:
-    rows, details = [], {}
-    for seed in range(12):
-        rows += rows_of(str(seed), "lora", seed, {"t": seed / 20})
-        details[str(seed)] = detail(str(seed), "lora", seed, train={"lr": 0.001 * (seed + 1)})
-
-    (record,) = find_grids(gather_runs(to_table(rows)), "big", details)
+    (record,) = grids_of(
+        *(("lora", seed, seed / 20, {"train": {"lr": 0.001 * (seed + 1)}}) for seed in range(12))
+    )
 
     assert {*record.importance} == {"seed", "train.lr"}
     assert record.logarithmic == ("train.lr",)
-
-
-def test_a_run_without_validation_rows_is_left_out_and_counted() -> None:
-    rows, details = [], {}
-    for rank in RANKS:
-        for rate in RATES:
-            for seed in SEEDS:
-                key = f"{rank}-{rate}-{seed}"
-                own = rows_of(key, key, seed, {"t": rank / 10})
-                rows += own if (rank, rate, seed) != (2, 0.001, 0) else own[1:]
-                details[key] = detail(key, key, seed, adapter={"rank": rank}, train={"lr": rate})
-
-    (record,) = find_grids(gather_runs(to_table(rows)), "big", details)
-
-    assert (len(record.complete), len(record.trials)) == (17, 18)

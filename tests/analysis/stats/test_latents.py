@@ -7,9 +7,8 @@ import pyarrow as pa
 import pytest
 
 from analysis.stats.latents import LatentMap, load_latent_maps, map_latents
-from analysis.stats.result_table import Run, gather_runs
 from portal.results import LATENTS, write_table
-from tests.support.result_tables import row, to_table
+from tests.support.result_tables import row, study_of
 
 
 def source_runs(*seeds: int, label: str = "source") -> list[dict]:
@@ -20,12 +19,8 @@ def source_runs(*seeds: int, label: str = "source") -> list[dict]:
     ]
 
 
-def run_of() -> Run:
-    return gather_runs(to_table(source_runs(0))).runs[0]
-
-
 def map_of(latents: dict[str, list[float]], kinds: dict[str, str] | None = None) -> LatentMap:
-    return map_latents(run_of(), latents, kinds or {})
+    return map_latents(study_of(source_runs(0)).runs[0], latents, kinds or {})
 
 
 def test_the_axes_are_those_of_most_variance_about_the_mean() -> None:
@@ -55,17 +50,12 @@ def test_the_largest_component_of_an_axis_is_positive() -> None:
 def test_nearest_latents_of_one_kind_are_counted_beside_what_chance_gives() -> None:
     latents = {"a": [1.0, 0.0, 0], "b": [9.0, 0.1, 0], "c": [0, 0, 1.0], "d": [0, 0.1, 5.0]}
     alike = map_of(latents, {"a": "x", "b": "x", "c": "y", "d": "y"})
-    across = map_of(latents, {"a": "x", "b": "y", "c": "x", "d": "y"})
 
-    assert (alike.alike, across.alike) == (1.0, 0.0)
-    assert alike.by_chance == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize("kinds", [{}, {"a": "x", "b": "x", "c": "x"}, {"a": "x", "b": "y", "c": "z"}])
-def test_without_kinds_that_share_and_differ_nothing_is_counted(kinds: dict[str, str]) -> None:
-    found = map_of({"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [1.0, 1.0]}, kinds)
-
-    assert (found.alike, found.by_chance) == (None, None)
+    assert (alike.alike, alike.by_chance) == (1.0, pytest.approx(1 / 3))
+    assert map_of(latents, {"a": "x", "b": "y", "c": "x", "d": "y"}).alike == 0.0
+    for kinds in ({}, dict.fromkeys("abcd", "x"), {task: task for task in "abcd"}):
+        none = map_of(latents, kinds)  # no kinds that share and differ
+        assert (none.alike, none.by_chance) == (None, None)
 
 
 def test_latents_that_are_all_the_same_lie_at_one_place() -> None:
@@ -76,7 +66,7 @@ def test_latents_that_are_all_the_same_lie_at_one_place() -> None:
 
 
 def test_the_first_seeds_run_of_every_source_is_shown_where_it_left_latents(tmp_path: Path) -> None:
-    study = gather_runs(to_table([*source_runs(1, 2), *source_runs(0, label="wide")]))
+    study = study_of([*source_runs(1, 2), *source_runs(0, label="wide")])
     left = [
         {"run": run, "task": task, "latent": [float(place), 1.0]}
         for run in ("source1", "source2", "elsewhere")
