@@ -6,19 +6,17 @@ from pathlib import Path
 import pytest
 
 from analysis.report.html import Block, ReportDocument, Section, render_page
-from analysis.report.write import ReportInput, write_report
 from analysis.tables.table import COUNT, NUMBER, WORD, Column, Table
 from tests.support.browser import TELL, assert_page_works, open_page
 
 
-@pytest.fixture(scope="module")
-def page(demo_results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report([ReportInput(demo_results, "demo")], tmp_path_factory.mktemp("page"))
+def page_of(table: Table, title: str = "s") -> str:
+    return render_page(ReportDocument("t", "", (), (Section(title, (Block(tables=(table,)),)),), ()))
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_works_in_a_browser(page: Path, tmp_path: Path, width: int) -> None:
-    seen = assert_page_works(page, tmp_path / "profile", width)
+def test_the_page_works_in_a_browser(demo_report: Path, tmp_path: Path, width: int) -> None:
+    seen = assert_page_works(demo_report, tmp_path / "profile", width)
     assert len(seen["figures"]) == 12
     assert seen["unfolded"]
     assert seen["filtered"] is not None
@@ -47,23 +45,18 @@ def test_a_table_keeps_its_order_when_the_page_loads_itself_anew(tmp_path: Path)
     rows = (("a", 0.5), ("b", 0.7), ("c", 0.6), ("mean", 0.6))
     table = Table("Scores", "main", (Column("method", WORD), Column("acc", NUMBER)), rows, footer=1)
     page = tmp_path / "page.html"
-    written = render_page(ReportDocument("t", "", (), (Section("s", (Block(tables=(table,)),)),), ()))
-    page.write_text(written.replace("</body>", f"{TELL}{RELOADED}</body>"), encoding="utf-8")
+    page.write_text(page_of(table).replace("</body>", f"{TELL}{RELOADED}</body>"), encoding="utf-8")
 
     before, after = open_page(page, tmp_path / "profile", 1280, "--virtual-time-budget=5000")[0]
     assert before == ["a", "b", "c"]
     assert after == ["b", "c", "a"]  # the closing row is no part of the order
 
 
-def test_a_link_to_a_table_or_a_row_names_what_it_is_about() -> None:
-    table = Table(
-        "Scores",
-        "main-big",
-        (Column("method", WORD), Column("size", COUNT), Column("acc", NUMBER)),
-        (("PorTAL (half)", 4, 0.5), ("PorTAL (half)", 16, 0.6), ("frozen base", None, 0.2)),
-    )
-    section = Section("big 2.5", (Block(tables=(table,)),))
-    page = render_page(ReportDocument("t", "", (), (section,), ()))
+def test_a_link_to_a_table_or_a_row_names_what_it_is_about_and_alike_rows_are_numbered() -> None:
+    columns = (Column("method", WORD), Column("size", COUNT), Column("acc", NUMBER))
+    rows = (("PorTAL (half)", 4, 0.5), ("PorTAL (half)", 16, 0.6), ("frozen base", None, 0.2))
+    page = page_of(Table("Scores", "main-big", columns, rows), "big 2.5")
+    names = (("base",), ("base",), ("base-2",), ("\u6771\u4eac",))
 
     assert re.findall(r'id="(section-[^"]*|table-[^"]*)"', page) == [
         "section-big-2.5", "table-main-big", "table-main-big:portal-half-4", "table-main-big:portal-half-16",
@@ -71,13 +64,6 @@ def test_a_link_to_a_table_or_a_row_names_what_it_is_about() -> None:
     ]  # fmt: skip
     assert 'href="#section-big-2.5"' in page
     assert 'href="#table-main-big"' in page
-
-
-def test_rows_that_nothing_tells_apart_are_numbered() -> None:
-    names = ("base", "base", "base-2", "\u6771\u4eac")
-    table = Table("Scores", "same", (Column("method", WORD),), tuple((name,) for name in names))
-    page = render_page(ReportDocument("t", "", (), (Section("s", (Block(tables=(table,)),)),), ()))
-
-    assert re.findall(r'<tr id="([^"]*)"', page) == [
+    assert re.findall(r'<tr id="([^"]*)"', page_of(Table("Scores", "same", columns[:1], names))) == [
         "table-same:base", "table-same:base-2", "table-same:base-2-2", "table-same:\u6771\u4eac",
     ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -36,13 +38,9 @@ FAILED = RunDetail(
     {"method": "portal", "seed": 9, "bases": [{"name": "big"}]}, log=("12:00 INFO pack", "12:01 ERROR <nan>"),
 )  # fmt: skip
 MISSING = RunDetail(
-    "e" * 16,
-    "lora",
-    "lora big n8 s8",
-    "missing",
-    None,
+    "e" * 16, "lora", "lora big n8 s8", "missing", None,
     {"method": "lora", "seed": 8, "bases": [{"name": "big"}]},
-)
+)  # fmt: skip
 
 
 def detail(line: dict) -> RunDetail:
@@ -56,6 +54,10 @@ def detail(line: dict) -> RunDetail:
     )  # fmt: skip
 
 
+def write_rows(rows: Iterable[dict], schema: pa.Schema, path: Path) -> None:
+    write_table(pa.Table.from_pylist([*rows], schema=schema), path)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     builder = StudyBuilder(num_examples=40)
@@ -66,23 +68,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = builder.write(tmp_path_factory.mktemp("runs") / "results")
     first = {line["run"]: line for line in builder.rows}
     details = [*map(detail, first.values()), FAILED, MISSING]
-    write_table(pa.Table.from_pylist([each.row() for each in details], schema=RUNS), folder / RUNS_FILE)
-    losses = [
-        {"run": key, "step": step, "loss": 10 / step}
-        for key in (*first, FAILED.run)
-        for step in (1, 2, 3)
-        if key == FAILED.run or first[key]["method"] != "base"
-    ]
-    write_table(pa.Table.from_pylist(losses, schema=LOSSES), folder / LOSSES_FILE)
-    questions = {
-        (line["task"], line["example"]): {
-            "task": line["task"], "example": line["example"],
-            "prompt": f"<img src=x> question {line['example']}?",
+    write_rows((each.row() for each in details), RUNS, folder / RUNS_FILE)
+    trained = [FAILED.run, *(key for key, line in first.items() if line["method"] != "base")]
+    losses = ({"run": key, "step": step, "loss": 10 / step} for key in trained for step in (1, 2, 3))
+    write_rows(losses, LOSSES, folder / LOSSES_FILE)
+    asked = {(line["task"], line["example"]) for line in builder.predictions}
+    questions = (
+        {
+            "task": task, "example": example, "prompt": f"<img src=x> question {example}?",
             "choices": [" north", " south", " east", " <west>"],
         }
-        for line in builder.predictions
-    }  # fmt: skip
-    write_table(pa.Table.from_pylist([*questions.values()], schema=QUESTIONS), folder / QUESTIONS_FILE)
+        for task, example in sorted(asked)
+    )  # fmt: skip
+    write_rows(questions, QUESTIONS, folder / QUESTIONS_FILE)
     return folder
 
 
@@ -97,17 +95,17 @@ def test_prompts_choices_labels_and_causes_are_text_and_no_markup(pages: Path) -
     ]
 
     for markup in ("<img", "<i>", "<west>", "<nan>"):
-        shown = [text for text in texts if escape(markup) in text]
-        assert shown, markup
-        assert [text for text in texts if markup in text] == []
+        assert any(escape(markup) in text for text in texts), markup
+        assert not any(markup in text for text in texts), markup
 
 
-def key_of(pages: Path, name: str) -> str:
-    """The first run that is called so in the list of all runs."""
+@pytest.fixture(scope="module")
+def port_page(pages: Path) -> Path:
+    """The page of the first port in the list of all runs."""
     listed = (pages / "index.html").read_text()
-    found = re.search(rf'<a href="([0-9a-f]+)\.html">[^<]*</a></td><td class="word">{name}<', listed)
+    found = re.search(r'<a href="([0-9a-f]+\.html)">[^<]*</a></td><td class="word">portal<', listed)
     assert found is not None
-    return found[1]
+    return pages / found[1]
 
 
 def test_every_planned_run_has_a_page_and_every_link_leads_somewhere(pages: Path) -> None:
@@ -126,69 +124,69 @@ def test_every_planned_run_has_a_page_and_every_link_leads_somewhere(pages: Path
     assert '<a href="runs/index.html">All runs</a>' in (pages.parent / "index.html").read_text()
 
 
-def test_a_page_tells_scores_curves_neighbours_settings_and_memory(pages: Path) -> None:
-    text = (pages / f"{key_of(pages, 'portal')}.html").read_text()
+def test_a_page_tells_scores_curves_neighbours_settings_and_memory(port_page: Path) -> None:
+    text = port_page.read_text()
 
-    assert "Loss while training" in text
-    assert "log-loss, nats per token on big" in text
-    assert "Scores by task" in text
-    assert "seed 1 (here 0)" in text
-    assert "<dt>most memory of its process</dt><dd>2.50 GB</dd>" in text
-    assert "<dt>data.size</dt><dd>8</dd>" in text
-    assert "<dt>device</dt><dd>H100</dd>" in text
-    assert "the log" in text
+    for part in (
+        "Loss while training",
+        "log-loss, nats per token on big",
+        "Scores by task",
+        "seed 1 (here 0)",
+        "<dt>most memory of its process</dt><dd>2.50 GB</dd>",
+        "<dt>data.size</dt><dd>8</dd>",
+        "<dt>device</dt><dd>H100</dd>",
+        "the log",
+    ):
+        assert part in text
 
 
-def test_wrong_answers_are_told_with_prompt_and_texts(pages: Path, results: Path) -> None:
-    text = (pages / f"{key_of(pages, 'portal')}.html").read_text()
+def test_wrong_answers_are_told_with_prompt_and_texts(port_page: Path) -> None:
+    text = port_page.read_text()
 
     found = re.search(r"Answers worth less than 1: (\d+) of 120", text)
     assert found is not None
     assert 0 < int(found[1]) < 120
-    assert re.search(
-        r'>&lt;img src=x&gt; question 00\d\d\?</td><td class="word text">(north|south|east|&lt;west&gt;)<',
-        text,
-    )
-    table = (pages.parent / "tables" / "contrasts-big.csv").read_text().splitlines()
+    cell = r'>&lt;img src=x&gt; question 00\d\d\?</td><td class="word text">(north|south|east|&lt;west&gt;)<'
+    assert re.search(cell, text)
+    table = (port_page.parents[1] / "tables" / "contrasts-big.csv").read_text().splitlines()
     assert table[0] == "task,row,prompt,right answer,port,per-task LoRA,worth: port,worth: LoRA"
     assert len(table) > 3
 
 
-def test_a_run_that_failed_has_its_cause_its_losses_and_its_log(pages: Path) -> None:
+def test_a_run_that_failed_has_its_cause_its_losses_and_its_log_and_a_missing_one_says_so(
+    pages: Path,
+) -> None:
     text = (pages / f"{FAILED.run}.html").read_text()
 
-    assert "The run failed: step 3: the loss is &lt;nan&gt;" in text
-    assert "Loss while training" in text
-    assert "12:01 ERROR &lt;nan&gt;" in text
+    for part in (
+        "The run failed: step 3: the loss is &lt;nan&gt;",
+        "Loss while training",
+        "12:01 ERROR &lt;nan&gt;",
+        "portal big n8 s9 (half &lt;i&gt;)",
+    ):
+        assert part in text
     assert "Scores by task" not in text
-    assert "portal big n8 s9 (half &lt;i&gt;)" in text
-
-
-def test_a_run_that_is_missing_says_so(pages: Path) -> None:
     assert "The run has no result yet." in (pages / f"{MISSING.run}.html").read_text()
 
 
-def test_pages_that_a_later_report_lacks_are_deleted(results: Path, tmp_path: Path) -> None:
-    first = write_report([ReportInput(results, "demo")], tmp_path)
-    listed = json.loads((tmp_path / "files.json").read_text())
-    assert f"runs/{FAILED.run}.html" in listed
-    (tmp_path / "runs" / "mine.txt").write_text("kept")
-
-    bare = tmp_path / "bare"
+def test_pages_that_a_later_report_lacks_are_deleted(pages: Path, results: Path, tmp_path: Path) -> None:
+    out, bare = tmp_path / "report", tmp_path / "bare"
+    shutil.copytree(pages.parent, out)
+    assert f"runs/{FAILED.run}.html" in json.loads((out / "files.json").read_text())
+    (out / "runs" / "mine.txt").write_text("kept")
     bare.mkdir()
-    for name in ("results.parquet", "predictions.parquet"):
-        (bare / name).write_bytes((results / name).read_bytes())
-    assert write_report([ReportInput(bare, "demo")], tmp_path) == first
+    shutil.copy(results / "results.parquet", bare)
 
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine.txt"]
-    assert "runs/index.html" not in first.read_text()
+    page = write_report([ReportInput(bare, "demo")], out)
+
+    assert [path.name for path in (out / "runs").iterdir()] == ["mine.txt"]
+    assert "runs/index.html" not in page.read_text()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_page_works_in_a_browser(pages: Path, tmp_path: Path, width: int) -> None:
-    page = pages / f"{key_of(pages, 'portal')}.html"
-    probed = pages / "probed.html"
-    probed.write_text(page.read_text().replace("</body>", f"{TELL}{PROBE}</body>"))
+def test_a_page_works_in_a_browser(port_page: Path, tmp_path: Path, width: int) -> None:
+    probed = port_page.with_name("probed.html")
+    probed.write_text(port_page.read_text().replace("</body>", f"{TELL}{PROBE}</body>"))
     seen, console = open_page(probed, tmp_path / "profile", width)
     probed.unlink()
 
@@ -196,5 +194,4 @@ def test_a_page_works_in_a_browser(pages: Path, tmp_path: Path, width: int) -> N
     assert seen["overflow"] <= 0
     assert seen["width"] > 250
     assert seen["search"] is not None
-    assert seen["ink"] == "rgb(27, 31, 36)"
-    assert seen["styled"] == "10px"
+    assert (seen["ink"], seen["styled"]) == ("rgb(27, 31, 36)", "10px")

@@ -14,7 +14,7 @@ RANKS, RATES, SEEDS = (2, 4, 8), (0.001, 0.01), (0, 1, 2)
 
 
 def grids_of(*runs: tuple[str, int, float, dict[str, Any]]) -> tuple[SearchRecord, ...]:
-    """Of LoRAs by (label, seed, score of task t on validation rows, settings); on test rows it is the opposite."""
+    """Of LoRAs (label, seed, score of task t on validation rows, settings); test scores are the opposite."""
     rows, details = [], {}
     for label, seed, score, settings in runs:
         key = f"{label}-{seed}"
