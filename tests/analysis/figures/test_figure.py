@@ -7,16 +7,14 @@ import pytest
 
 from analysis.figures.accuracy import draw_methods
 from analysis.figures.figure import Drawing, to_inline_svg
-from tests.support.result_tables import study_with_port, target_of
+from tests.support.result_tables import known, study_with_port, target_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
 def drawing() -> Drawing:
-    drawn = draw_methods(target_of(study_with_port(0.7).rows).comparison, "big")
-    assert drawn is not None
-    return drawn
+    return known(draw_methods(target_of(study_with_port(0.7).rows).comparison, "big"))
 
 
 @pytest.fixture(scope="module")

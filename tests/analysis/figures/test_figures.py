@@ -15,11 +15,19 @@ from analysis.stats.aggregate import KEPT, Comparison, compare
 from analysis.stats.curves import build_curves
 from analysis.stats.findings import Target
 from analysis.stats.latents import map_latents
-from analysis.stats.result_table import MethodKey, gather_runs
+from analysis.stats.result_table import MethodKey
 from tests.support.few_rows import HALVES, add_split, few_rows_study, target_of_study
 from tests.support.few_rows import SIZES as FEW
 from tests.support.figures import assert_no_tick_labels_touch
-from tests.support.result_tables import StudyBuilder, row, study_of_kinds, study_of_ranks, target_of, to_table
+from tests.support.result_tables import (
+    StudyBuilder,
+    known,
+    row,
+    study_of,
+    study_of_kinds,
+    study_of_ranks,
+    target_of,
+)
 
 SIZES = (8, 16, 32, 64, 125, 250, 500, 1000, 1500, 2000)
 """Rows per task of the paper's study of data efficiency."""
@@ -36,21 +44,31 @@ def sized() -> Comparison:
     for place, size in enumerate(SIZES):
         for method, lead in (("lora", 0.0), ("portal", 0.1)):
             builder.add(method, seed=0, size=size, rates=(0.35 + lead + 0.04 * place,))
-    return compare(gather_runs(builder.results_table()), "big", KEPT)
+    return compare(builder.study(), "big", KEPT)
 
 
 def lines_with(axes: Axes, marker: str) -> int:
     return sum(line.get_marker() == marker for line in axes.get_lines())
 
 
+def drawn(drawing: Drawing | None) -> Drawing:
+    """The figure, which is there with labels apart."""
+    assert_no_tick_labels_touch(known(drawing).figure)
+    return known(drawing)
+
+
+def legend_of(drawing: Drawing) -> list[str]:
+    (legend,) = drawing.figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def test_three_ranks_of_a_method_are_a_line_and_two_are_none() -> None:
-    assert draw_ranks(with_ranks((4, 8)), "big") is None
-    drawing = draw_ranks(with_ranks((2, 4, 8, 16)), "big")
-    assert drawing is not None
+    drawing = drawn(draw_ranks(with_ranks((2, 4, 8, 16)), "big"))
     (axes,) = drawing.figure.axes
+
+    assert draw_ranks(with_ranks((4, 8)), "big") is None
     assert [text.get_text() for text in axes.get_xticklabels()] == ["2", "4", "8", "16"]
     assert "PorTAL q,v, rank 16: 0." in "\n".join(drawing.tips.values())
-    assert_no_tick_labels_touch(drawing.figure)
 
 
 @pytest.mark.parametrize("axis", ["size", "train_flops", "wall_s"])
@@ -58,64 +76,57 @@ def test_three_ranks_of_a_method_are_a_line_and_two_are_none() -> None:
 def test_a_curve_has_a_mark_for_every_size_a_star_and_labels_apart(
     sized: Comparison, axis: str, metric: str
 ) -> None:
-    curves = build_curves(sized, metric)
-    assert curves is not None
-    drawing = draw_curves(curves, axis, "big")
-    assert drawing is not None
+    drawing = drawn(draw_curves(known(build_curves(sized, metric)), axis, "big"))
     (axes,) = drawing.figure.axes
-    assert lines_with(axes, "o") == lines_with(axes, "s") == len(SIZES)
-    assert lines_with(axes, "*") == 2
+
+    assert [lines_with(axes, marker) for marker in "os*"] == [len(SIZES), len(SIZES), 2]
     assert len(axes.get_xticks()) >= 3
-    assert_no_tick_labels_touch(drawing.figure)
 
 
-def test_methods_and_tasks_have_labels_apart(sized: Comparison) -> None:
-    for drawing in (draw_methods(sized, "big"), draw_tasks(sized, "big")):
-        assert drawing is not None
-        assert_no_tick_labels_touch(drawing.figure)
+def test_methods_and_tasks_are_drawn_and_tasks_with_one_set_of_answers_show_the_majority(
+    sized: Comparison,
+) -> None:
+    drawn(draw_methods(sized, "big"))
+    tips = drawn(draw_tasks(sized, "big")).tips.values()
 
-
-def test_tasks_with_one_set_of_answers_show_the_majority(sized: Comparison) -> None:
-    drawing = draw_tasks(sized, "big")
-    assert drawing is not None
-    assert [tip for tip in drawing.tips.values() if "majority" in tip] == ["yes-no, majority answer: 0.525"]
+    assert [tip for tip in tips if "majority" in tip] == ["yes-no, majority answer: 0.525"]
+    assert draw_kinds(sized, "big") is None  # it has no kinds
 
 
 def test_a_figure_is_written_as_three_files_that_repeat(sized: Comparison, tmp_path: Path) -> None:
-    def write(folder: Path) -> dict[str, bytes]:
-        folder.mkdir()
-        drawing = draw_methods(sized, "big")
-        assert drawing is not None
-        return {path.name: path.read_bytes() for path in drawing.save(folder)}
+    def write() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in known(draw_methods(sized, "big")).save(tmp_path)}
 
-    first = write(tmp_path / "a")
+    first, second = write(), write()
+
     assert set(first) == {"methods-big.png", "methods-big.svg", "methods-big.pdf"}
-    assert first == write(tmp_path / "b")
+    assert first == second
 
 
 def test_nothing_is_drawn_where_no_line_has_a_score() -> None:
     builder = StudyBuilder(with_predictions=False)
     builder.add("lora", seed=0, size=8, rates=(0.5, 0.6))
-    unjudged = [line for line in builder.rows if line["split"] == "test"]
-    comparison = compare(gather_runs(to_table(unjudged)), "big")
-    assert draw_methods(comparison, "big") is None
-    assert draw_tasks(comparison, "big") is None
+    comparison = compare(study_of([line for line in builder.rows if line["split"] == "test"]), "big")
+
+    assert draw_methods(comparison, "big") is draw_tasks(comparison, "big") is None
 
 
 def test_a_curve_without_costs_is_left_out_by_name(sized: Comparison) -> None:
-    curves = build_curves(sized, "acc")
-    assert curves is not None
-    unknown = tuple(replace(cost, wall_s=None) for cost in curves.curves[0].costs)
-    partly = replace(curves, curves=(replace(curves.curves[0], costs=unknown), *curves.curves[1:]))
-    drawing = draw_curves(partly, "wall_s", "big")
-    assert drawing is not None
+    curves = known(build_curves(sized, "acc"))
+    first, *others = curves.curves
+    unknown = replace(first, costs=tuple(replace(cost, wall_s=None) for cost in first.costs))
+
+    drawing = known(draw_curves(replace(curves, curves=(unknown, *others)), "wall_s", "big"))
+
     assert "Not drawn, for want of their cost: PorTAL." in drawing.caption
-    assert draw_curves(replace(partly, curves=partly.curves[:1]), "wall_s", "big") is None
+    assert draw_curves(replace(curves, curves=(unknown,)), "wall_s", "big") is None
 
 
-def comparison_of_kinds(num_kinds: int, tasks_per_kind: int) -> Comparison:
+def comparison_of_kinds(num_kinds: int, tasks_per_kind: int, num_variants: int = 0) -> Comparison:
     builder, kinds = study_of_kinds(num_kinds, tasks_per_kind)
-    return compare(replace(gather_runs(builder.results_table()), kinds=kinds), "big")
+    for rank in range(num_variants):
+        builder.add("portal", label=f"portal-{rank}", seed=0, size=8, rates=(0.4 + rank / 10,))
+    return compare(replace(builder.study(), kinds=kinds), "big")
 
 
 def rows_of(drawing: Drawing) -> list[str]:
@@ -123,61 +134,42 @@ def rows_of(drawing: Drawing) -> list[str]:
     return [label.get_text() for label in axes.get_yticklabels()][::-1]
 
 
-def test_a_hundred_and_twenty_tasks_are_a_row_per_kind() -> None:
-    drawing = draw_kinds(comparison_of_kinds(18, 7), "big")
-    assert drawing is not None
-    assert rows_of(drawing) == [f"kind{kind:02d} (7)" for kind in range(18)]
-    assert drawing.figure.get_figheight() < 2 * drawing.figure.get_figwidth()
-    assert "kind03 (7), PorTAL: 0." in "\n".join(drawing.tips.values())
-    assert "18 kinds of task, 3 methods" in drawing.alt
-    assert_no_tick_labels_touch(drawing.figure)
-
-
-def test_single_tasks_are_in_figures_of_like_height_on_one_scale_with_each_kind_whole() -> None:
+def test_a_hundred_and_twenty_tasks_are_a_row_per_kind_and_figures_of_like_height_on_one_scale() -> None:
     comparison = comparison_of_kinds(18, 7)
-    drawings = draw_task_parts(comparison, "big")
-    rows = [rows_of(drawing) for drawing in drawings]
+    kinds, parts = drawn(draw_kinds(comparison, "big")), draw_task_parts(comparison, "big")
+
+    assert rows_of(kinds) == [f"kind{kind:02d} (7)" for kind in range(18)]
+    assert "kind03 (7), PorTAL: 0." in "\n".join(kinds.tips.values())
+    assert "18 kinds of task, 3 methods" in kinds.alt
+    rows = [rows_of(drawn(drawing)) for drawing in parts]
     assert [len(each) for each in rows] == [21] * 6
-    assert [task for each in rows for task in each] == [
-        task for tasks in comparison.kinds.values() for task in tasks
-    ]
-    assert {drawing.name for drawing in drawings} == {f"tasks-big-{number}" for number in range(1, 7)}
-    assert len({drawing.figure.axes[0].get_xlim() for drawing in drawings}) == 1
-    for drawing in drawings:
+    in_order = [task for tasks in comparison.kinds.values() for task in tasks]  # each kind whole
+    assert [task for each in rows for task in each] == in_order
+    assert {drawing.name for drawing in parts} == {f"tasks-big-{number}" for number in range(1, 7)}
+    assert len({drawing.figure.axes[0].get_xlim() for drawing in parts}) == 1
+    for drawing in (kinds, *parts):
         assert drawing.figure.get_figheight() < 2 * drawing.figure.get_figwidth()
-        assert_no_tick_labels_touch(drawing.figure)
 
 
 def test_a_kind_of_more_tasks_than_a_figure_has_rows_is_divided_evenly() -> None:
-    assert [len(rows_of(drawing)) for drawing in draw_task_parts(comparison_of_kinds(1, 50), "big")] == [
-        17, 17, 16,
-    ]  # fmt: skip
+    parts = draw_task_parts(comparison_of_kinds(1, 50), "big")
 
-
-def test_there_is_no_figure_by_kind_without_kinds(sized: Comparison) -> None:
-    assert draw_kinds(sized, "big") is None
+    assert [len(rows_of(drawing)) for drawing in parts] == [17, 17, 16]
 
 
 def test_of_many_variants_a_figure_with_kinds_shows_one_per_method() -> None:
-    builder, kinds = study_of_kinds(2, 3)
-    for rank in range(4):
-        builder.add("portal", label=f"portal-{rank}", seed=0, size=8, rates=(0.4 + rank / 10,))
-    comparison = compare(replace(gather_runs(builder.results_table()), kinds=kinds), "big")
-    drawing = draw_kinds(comparison, "big")
-    assert drawing is not None
-    (legend,) = drawing.figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["frozen base", "PorTAL", "per-task LoRA"]
+    drawing = known(draw_kinds(comparison_of_kinds(2, 3, num_variants=4), "big"))
+
+    assert legend_of(drawing) == ["frozen base", "PorTAL", "per-task LoRA"]
 
 
 def test_ticks_of_a_narrow_span_of_accuracies_are_apart() -> None:
-    builder = StudyBuilder(num_examples=4000, with_predictions=False)
-    for number, rate in enumerate((0.2801, 0.2832)):
-        builder.add("lora", label=f"lora-{number}", seed=0, size=8, rates=(rate,))
-    for line in builder.rows:
-        line["acc_norm"] = 0.28 if line["label"] == "lora-0" else 0.283
-    drawing = draw_methods(compare(gather_runs(builder.results_table()), "big"), "big")
-    assert drawing is not None
-    assert_no_tick_labels_touch(drawing.figure)
+    rows = [
+        row(run=f"{acc}", method="lora", label=f"lora-{acc}", seed=0, size=8, epoch=1, acc_norm=acc)
+        for acc in (0.28, 0.283)
+    ]
+
+    drawn(draw_methods(compare(study_of(rows), "big"), "big"))
 
 
 @pytest.fixture(scope="module")
@@ -194,10 +186,9 @@ def without_rows() -> Target:
 def test_tasks_without_a_row_are_drawn_over_rows_in_a_panel_for_each_number_of_tasks(
     without_rows: Target,
 ) -> None:
-    drawing = draw_over_rows(without_rows)
-
-    assert drawing is not None
+    drawing = drawn(draw_over_rows(without_rows))
     first, second = drawing.figure.axes
+
     assert [axes.get_title() for axes in (first, second)] == [
         "4 of 8 tasks calibrated",
         "1 of 8 tasks calibrated",
@@ -205,30 +196,21 @@ def test_tasks_without_a_row_are_drawn_over_rows_in_a_panel_for_each_number_of_t
     # The port on both groups of tasks, and each control on tasks without a row.
     assert [lines_with(first, marker) for marker in "oXP"] == [2 * len(FEW), len(FEW), len(FEW)]
     assert [lines_with(second, marker) for marker in "oXP"] == [2 * len(FEW), 0, 0]
-    (legend,) = drawing.figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
+    assert legend_of(drawing) == [
         "PorTAL", "PorTAL, calibrated tasks", "one LoRA for all tasks", "port with the mean latent",
         "frozen base",
     ]  # fmt: skip
-    assert any(
-        "16 rows of each of 4 tasks: 0.7" in tip and "95 % interval" in tip for tip in drawing.tips.values()
-    )
-    assert_no_tick_labels_touch(drawing.figure)
+    tips = [tip for tip in drawing.tips.values() if "16 rows of each of 4 tasks: 0.7" in tip]
+    assert any("95 % interval" in tip for tip in tips)
 
 
 def test_they_are_drawn_over_calibrated_tasks_in_a_panel_for_each_number_of_rows(
     without_rows: Target,
 ) -> None:
-    drawing = draw_over_tasks(without_rows)
+    panels = [axes for axes in drawn(draw_over_tasks(without_rows)).figure.axes if axes.get_visible()]
 
-    assert drawing is not None
-    assert [axes.get_title() for axes in drawing.figure.axes if axes.get_visible()] == [
-        "1 row per task",
-        "4 rows per task",
-        "16 rows per task",
-    ]
-    assert lines_with(drawing.figure.axes[0], "o") == 2 * 2
-    assert_no_tick_labels_touch(drawing.figure)
+    assert [axes.get_title() for axes in panels] == ["1 row per task", "4 rows per task", "16 rows per task"]
+    assert lines_with(panels[0], "o") == 2 * 2
 
 
 def test_where_every_task_gave_rows_neither_is_drawn() -> None:
@@ -241,19 +223,17 @@ def test_where_every_task_gave_rows_neither_is_drawn() -> None:
 
 def test_curves_have_their_intervals_as_bands_where_there_are_predictions(without_rows: Target) -> None:
     curves = without_rows.curves["log_loss"]
-    drawing = draw_curves(curves, "size", "big")
+    drawing = known(draw_curves(curves, "size", "big"))
 
-    assert drawing is not None
     assert "mean over seeds and its 95 % interval" in drawing.caption
     bands = [
         {round(float(height), 9) for _, height in band.get_paths()[0].vertices}
         for band in drawing.figure.axes[0].collections
     ]
-    limits = [
+    assert bands == [
         {round(end, 9) for interval in curve.point_intervals for end in (interval.low, interval.high)}
         for curve in curves.curves
     ]
-    assert bands == limits
 
 
 def test_the_rows_of_all_tasks_are_an_axis_where_they_say_something_new(without_rows: Target) -> None:
@@ -270,9 +250,8 @@ def test_a_crowded_figure_of_curves_leaves_out_controls_and_says_so(without_rows
     more = tuple(replace(port, variant=port.variant._replace(name=f"more{number}")) for number in range(3))
     crowded = replace(curves, curves=(*curves.curves, *more))
 
-    plain, full = draw_curves(curves, "size", "big"), draw_curves(crowded, "size", "big")
-    assert plain is not None
-    assert full is not None
+    plain, full = (known(draw_curves(each, "size", "big")) for each in (curves, crowded))
+
     assert "Not drawn" not in plain.caption
     assert "Not drawn, for want of room: controls of ports; the table has them." in full.caption
     assert "one LoRA for all tasks" not in "".join(full.tips.values())
@@ -294,19 +273,19 @@ def test_no_variant_has_the_mark_that_another_method_owns() -> None:
 
 
 def test_the_map_of_latents_tells_kinds_apart_and_names_few_tasks() -> None:
-    (run,) = gather_runs(to_table([row(method="source", seed=0, size=8)])).runs
+    (run,) = study_of([row(method="source", seed=0, size=8)]).runs
     latents = {f"t{place:02d}": [float(place), float(place % 3)] for place in range(14)}
     kinds = {task: f"kind {place % 7}" for place, task in enumerate(latents)}
+    first = ["t00", "t01", "t02", "t03", "t04"]
 
     many = draw_latents(map_latents(run, latents, kinds), 1)
-    few = draw_latents(map_latents(run, dict(list(latents.items())[:5]), {}), 1)
+    few = draw_latents(map_latents(run, {task: latents[task] for task in first}, {}), 1)
 
-    (legend,) = many.figure.legends
-    assert len(legend.get_texts()) == 7
-    marks = {(line.get_marker(), line.get_color()) for line in many.figure.axes[0].get_lines()}
-    assert len(marks) == 7
-    assert len(many.figure.axes[0].texts) == 0
+    (axes,) = many.figure.axes
+    assert len(legend_of(many)) == 7
+    assert len({(line.get_marker(), line.get_color()) for line in axes.get_lines()}) == 7
+    assert len(axes.texts) == 0
     assert "is of the same kind for" in many.caption
     assert few.figure.legends == []
-    assert [text.get_text() for text in few.figure.axes[0].texts] == ["t00", "t01", "t02", "t03", "t04"]
-    assert set(few.tips.values()) == {"t00", "t01", "t02", "t03", "t04"}
+    assert [text.get_text() for text in few.figure.axes[0].texts] == first
+    assert set(few.tips.values()) == set(first)

@@ -5,13 +5,13 @@ import pytest
 from analysis.figures.search import draw_contour, draw_parallel
 from portal.search_record import Importance, SearchTrial
 from tests.support.figures import assert_no_tick_labels_touch
+from tests.support.result_tables import known
 from tests.support.searches import search_record
 
 
 def test_a_search_has_a_line_per_complete_trial_through_its_settings() -> None:
-    drawing = draw_parallel(search_record(), "search")
+    drawing = known(draw_parallel(search_record(), "search"))
 
-    assert drawing is not None
     assert len(drawing.tips) == 12
     assert "trial 11: score 0.8500; lora.train.lr 0.0121" in drawing.tips["tip-11"]  # the best is drawn last
     assert "The settings, those that matter most to the left, of the 12 complete trials" in drawing.caption
@@ -25,9 +25,8 @@ def test_a_search_has_a_line_per_complete_trial_through_its_settings() -> None:
 
 
 def test_the_two_settings_that_matter_most_span_a_surface() -> None:
-    drawing = draw_contour(search_record(), "search")
+    drawing = known(draw_contour(search_record(), "search"))
 
-    assert drawing is not None
     axes = drawing.figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("lora.train.lr, log scale", "lora.adapter.rank")
     assert len(drawing.tips) == 12
@@ -39,11 +38,9 @@ def test_runs_of_one_place_in_a_grid_lie_side_by_side() -> None:
     same = {"lora.train.lr": 1e-3, "lora.adapter.rank": 4, "lora.train.schedule": "linear"}
     trials = [each.model_copy(update={"settings": same}) for each in record.trials[:3]] + [*record.trials[3:]]
 
-    drawing = draw_contour(
-        record.model_copy(update={"trials": tuple(trials), "unit": "run"}), "grid-lora-big"
-    )
+    grid = record.model_copy(update={"trials": tuple(trials), "unit": "run"})
+    drawing = known(draw_contour(grid, "grid-lora-big"))
 
-    assert drawing is not None
     assert drawing.name == "grid-lora-big-contour"
     places = [tuple(points.get_offsets()[0]) for points in drawing.figure.axes[0].collections[-12:]]
     assert len(set(places)) == 12
@@ -52,23 +49,16 @@ def test_runs_of_one_place_in_a_grid_lie_side_by_side() -> None:
 
 
 def test_words_with_numbers_are_in_their_order_and_few_numbers_all_have_a_tick() -> None:
-    sizes = (1, 4, 16)
+    settings = [{"source": f"of{source}", "size": size} for size in (1, 4, 16) for source in (5, 11, 140, 5)]
     trials = [
-        SearchTrial(
-            number=number,
-            state="complete",
-            value=number / 20,
-            epoch=None,
-            settings={"source": f"of{(5, 11, 140)[number % 3]}", "size": sizes[number // 4]},
-        )
-        for number in range(11, -1, -1)
+        SearchTrial(number=number, state="complete", value=number / 20, epoch=None, settings=own)
+        for number, own in reversed([*enumerate(settings)])
     ]
     shares = {"source": Importance(0.7, 0.5, 0.9), "size": Importance(0.2, 0.1, 0.3)}
     changes = {"trials": tuple(trials), "importance": shares, "logarithmic": ("size",), "unit": "run"}
 
-    drawing = draw_contour(search_record().model_copy(update=changes), "grid")
+    drawing = known(draw_contour(search_record().model_copy(update=changes), "grid"))
 
-    assert drawing is not None
     axes = drawing.figure.axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["of5", "of11", "of140"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "4", "16"]
