@@ -47,12 +47,12 @@ def slurm(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def start(script: Path, environment: dict[str, str], folder: Path | None = None) -> subprocess.Popen[bytes]:
-    """The script as a job of its own process group, in `folder` or here."""
+def start(script: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """The script as a job of its own process group, in its own folder."""
     with script.with_suffix(".log").open("ab") as log:
         return subprocess.Popen(
             ["bash", str(script)],
-            cwd=folder,
+            cwd=script.parent,
             env=environment,
             stdout=log,
             stderr=log,
@@ -65,9 +65,8 @@ def end(job: subprocess.Popen[bytes], script: Path, environment: dict[str, str])
     job.wait(timeout=300)
     with suppress(ProcessLookupError):
         os.killpg(job.pid, signal.SIGKILL)
-    printed = script.with_suffix(".log").read_text()
     shutil.rmtree(f"/tmp/ray-{environment['SLURM_JOB_ID']}", ignore_errors=True)
-    return printed
+    return script.with_suffix(".log").read_text()
 
 
 @pytest.mark.chaos
@@ -77,8 +76,7 @@ def test_a_job_near_its_time_limit_is_requeued_and_continues(slurm: dict[str, st
     study_path.write_text(TINY.replace("epochs: 2", "epochs: 60"))
     study: Study = load_study(study_path)
     script = tmp_path / "job.sh"
-    settings = ClusterSettings(study=str(study_path), nodes=1, out=str(out), data=str(tmp_path))
-    text = render("slurm", settings)
+    text = render("slurm", ClusterSettings(study=str(study_path), nodes=1, out=str(out), data=str(tmp_path)))
     assert text.count("--gpus 8") == 1
     script.write_text(text.replace("--gpus 8", "--device cpu"))  # this machine has none to wait for
 
@@ -94,31 +92,25 @@ def test_a_job_near_its_time_limit_is_requeued_and_continues(slurm: dict[str, st
     assert not list(tmp_path.glob("**/.ray-token-*"))
     second = start(script, slurm)
     printed = end(second, script, slurm)
+    runs = len(study.runs)
     assert second.returncode == 0, printed
-    assert (
-        f"{len(study.runs)} of {len(study.runs)} runs done, {len(study.runs) - done} trained now" in printed
-    )
-
-
-HEAD_IS_SILENT = """#!/bin/bash
-if [ "$1" = start ]; then sleep 60; fi
-exit 1
-"""
-HEAD_ENDS = """#!/bin/bash
-exit 1
-"""
+    assert f"{runs} of {runs} runs done, {runs - done} trained now" in printed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ray", [HEAD_IS_SILENT, HEAD_ENDS], ids=["silent", "ended"])
-def test_a_head_that_does_not_start_ends_the_job_and_leaves_no_token(
-    ray: str, slurm: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("waits", "out"),
+    [("sleep 60", None), ("true", None), ("true", "s3://bucket/folder")],
+    ids=["silent", "ended", "store"],
+)
+def test_a_head_that_does_not_start_ends_the_job_and_leaves_no_token_or_folder_of_a_store(
+    waits: str, out: str | None, slurm: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "bin" / "ray").write_text(ray)
-    (tmp_path / "bin" / "ray").chmod(0o755)
-    text = render("slurm", ClusterSettings(study="demo", nodes=1, out=str(tmp_path / "out")))
+    ray, script = tmp_path / "bin" / "ray", tmp_path / "job.sh"
+    ray.write_text(f'#!/bin/bash\nif [ "$1" = start ]; then {waits}; fi\nexit 1\n')
+    ray.chmod(0o755)
+    text = render("slurm", ClusterSettings(study="demo", nodes=1, out=out or str(tmp_path / "out")))
     assert "SECONDS + 300" in text
-    script = tmp_path / "job.sh"
     script.write_text(text.replace("SECONDS + 300", "SECONDS + 1"))
 
     job = start(script, slurm)
@@ -126,19 +118,6 @@ def test_a_head_that_does_not_start_ends_the_job_and_leaves_no_token(
 
     assert job.returncode == 1
     assert "portal: Ray's head did not start on 127.0.0.1" in printed
-    assert not list(tmp_path.glob(".ray-token-*"))
-
-
-def test_an_output_folder_in_an_object_store_is_not_made_as_a_folder(
-    slurm: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "bin" / "ray").write_text(HEAD_ENDS)
-    (tmp_path / "bin" / "ray").chmod(0o755)
-    script = tmp_path / "job.sh"
-    script.write_text(render("slurm", ClusterSettings(study="demo", nodes=1, out="s3://bucket/folder")))
-
-    job = start(script, slurm, tmp_path)
-    end(job, script, slurm)
-
+    assert not list(tmp_path.glob("**/.ray-token-*"))
     assert not (tmp_path / "s3:").exists()
-    assert "PORTAL_DATA" not in script.read_text()
+    assert ("PORTAL_DATA" in text) == (out is None)

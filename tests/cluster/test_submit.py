@@ -48,29 +48,22 @@ def other_cluster() -> Iterator[_Visited]:
     thread.join()
 
 
-@pytest.mark.parametrize("variable", ["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"])
-def test_the_address_on_the_command_line_comes_before_the_environment(
-    variable: str,
+def test_the_address_on_the_command_line_comes_before_the_environments(
     other_cluster: _Visited,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv(variable, other_cluster.address)
-
-    assert main(["cluster", "submit", "demo", "--address", DEAD, "--out", str(tmp_path / "out")]) == 2
-
-    assert only_line(capsys).startswith(f"portal: {DEAD}: ")
+    submit = ["cluster", "submit", "demo", "--address", DEAD, "--out", str(tmp_path / "out")]
+    for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        with monkeypatch.context() as environment:
+            environment.setenv(variable, other_cluster.address)
+            assert main(submit) == 2
+        assert only_line(capsys).startswith(f"portal: {DEAD}: ")
     assert other_cluster.paths == []
 
-
-def test_without_an_address_it_is_the_environments(
-    other_cluster: _Visited, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", other_cluster.address)
-
     assert main(["cluster", "logs", "job"]) == 2
-
     assert only_line(capsys).startswith(f"portal: {other_cluster.address}: ")
     assert other_cluster.paths != []
 
