@@ -17,7 +17,7 @@ from portal.results import RESULTS, read_table
 from sweeps.launch.driver import run_study
 from sweeps.launch.single_run import TrainingFit
 from sweeps.results.snapshot import collect_snapshot
-from sweeps.study.expand import load_study
+from sweeps.study.expand import Study, load_study
 
 TOY = """
 name: toy
@@ -45,19 +45,14 @@ def task(name: str, base: float, taught: float, lora: float, left: float, rows: 
     return Taught("taught", rows, 0, base, taught, lora, TrainingFit(name, rows, left))
 
 
-@pytest.mark.parametrize(
-    ("base", "taught", "lora", "out"),
-    [
+def test_what_is_out_of_reach_is_decided_by_test_rows() -> None:
+    for base, taught, lora, out in (
         (0.3, 0.4, 0.4, True),  # 10 points
         (0.3, 0.45, 0.7, True),  # 15 of 40 points
         (0.3, 0.55, 0.7, False),
         (0.3, 0.55, 0.2, False),  # a LoRA gains nothing
-    ],
-)
-def test_what_is_out_of_reach_is_decided_by_test_rows(
-    base: float, taught: float, lora: float, out: bool
-) -> None:
-    assert task("t", base, taught, lora, 0.0).is_out_of_reach is out
+    ):
+        assert task("t", base, taught, lora, 0.0).is_out_of_reach is out
 
 
 def test_a_line_counts_warnings_and_those_that_are_right() -> None:
@@ -77,11 +72,15 @@ def test_a_line_counts_warnings_and_those_that_are_right() -> None:
     assert "- Out of reach, no warning: `missed`" in table
 
 
+def run_toy(folder: Path, text: str) -> Study:
+    (folder / "toy.yaml").write_text(text)
+    study = load_study(folder / "toy.yaml")
+    run_study(study, folder / "out", executor="local", console=Console(quiet=True))
+    return study
+
+
 def test_fits_and_scores_are_those_of_the_studys_runs(tmp_path: Path) -> None:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TOY)
-    study, out = load_study(path), tmp_path / "out"
-    run_study(study, out, executor="local", console=Console(quiet=True))
+    study, out = run_toy(tmp_path, TOY), tmp_path / "out"
 
     found = {item.fit.task: item for item in gather(study, out)}
 
@@ -104,10 +103,7 @@ def test_fits_and_scores_are_those_of_the_studys_runs(tmp_path: Path) -> None:
 
 
 def test_a_study_without_a_lora_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "toy.yaml"
-    path.write_text("\n".join(line for line in TOY.splitlines() if "  lora:" not in line))
-    study = load_study(path)
-    run_study(study, tmp_path / "out", executor="local", console=Console(quiet=True))
+    study = run_toy(tmp_path, "\n".join(line for line in TOY.splitlines() if "  lora:" not in line))
 
     with pytest.raises(ValueError, match="no finished run of method 'lora' on village-qwen3-xs, seed 0"):
         list(gather(study, tmp_path / "out"))

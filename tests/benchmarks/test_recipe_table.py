@@ -9,7 +9,12 @@ from rich.console import Console
 from benchmarks.recipe_table import FOLDER, RATES, STUDIES, Line, finish, gather_lines, render
 from sweeps.study.expand import load_study
 
-TOY = """
+METHOD = """
+    size: 8
+    adapter: {modules: [q], rank: 1}
+    hypernet: {d_latent: 4, d_layer: 4, hidden: 8, d_core: 8}
+    train: {rounds_per_epoch: 2}"""
+TOY = f"""
 name: toy
 suite: village
 tasks: [home_01, colour_02]
@@ -19,36 +24,21 @@ sources: [village-qwen3-s, village-qwen3-xs]
 targets: [village-qwen3-xs]
 recipe: many-tasks
 methods:
-  source:
-    size: 8
-    adapter: {modules: [q], rank: 1}
-    hypernet: {d_latent: 4, d_layer: 4, hidden: 8, d_core: 8}
-    train: {rounds_per_epoch: 2}
-  hypernet:
-    size: 8
-    adapter: {modules: [q], rank: 1}
-    hypernet: {d_latent: 4, d_layer: 4, hidden: 8, d_core: 8}
-    train: {rounds_per_epoch: 2}
+  source:{METHOD}
+  hypernet:{METHOD}
 variants:
-  third: {train: {lr: 6.7e-4}}
-  recipe: {train: {lr: 2e-3}}
-  triple: {train: {lr: 6e-3}}
+  third: {{train: {{lr: 6.7e-4}}}}
+  recipe: {{train: {{lr: 2e-3}}}}
+  triple: {{train: {{lr: 6e-3}}}}
 """
 
 
-def row(rate: str, seed: int, acc: float, epoch: int = 1, split: str = "test", **more: Any) -> dict[str, Any]:
-    fields = {"method": "hypernet", "sources": None, "base": "xs", "task": "home_01", "chance": 0.25}
-    run = f"{rate} {seed} {more.get('base', 'xs')}"
+def row(rate: str, seed: int, acc: float, **more: Any) -> dict[str, Any]:
     return {
-        **fields,
-        "run": run,
-        "label": f"hypernet-{rate}",
-        "seed": seed,
-        "acc_norm": acc,
-        "epoch": epoch,
-        "split": split,
-        **more,
-    }
+        "run": f"{rate} {seed}", "label": f"hypernet-{rate}", "method": "hypernet", "sources": None,
+        "base": "xs", "task": "home_01", "chance": 0.25, "seed": seed, "acc_norm": acc, "epoch": 1,
+        "split": "test", **more,
+    }  # fmt: skip
 
 
 def test_a_line_has_the_last_epochs_test_rows_by_rate_and_seed() -> None:
@@ -90,22 +80,20 @@ def test_a_small_study_ends_in_a_line_for_each_base_alone_and_jointly(tmp_path: 
 
     lines = finish(study, tmp_path / "out", Console(quiet=True), executor="local")
 
-    assert [(line.base, len(line.trained_on)) for line in lines] == [
-        ("village-qwen3-xs", 1),
-        ("village-qwen3-s", 2),
-        ("village-qwen3-xs", 2),
-    ]
+    xs, s = "village-qwen3-xs", "village-qwen3-s"
+    assert [(line.base, len(line.trained_on)) for line in lines] == [(xs, 1), (s, 2), (xs, 2)]
     for line in lines:
         assert list(line.accuracy) == list(RATES)
-        assert {seed for seeds in line.accuracy.values() for seed in seeds} == {0}
+        assert all([*seeds] == [0] for seeds in line.accuracy.values())
         assert line.num_tasks == 2
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_the_studies_of_the_table_are_there_and_differ_in_tasks_only(name: str) -> None:
-    first, study = (load_study(FOLDER / f"{each}.yaml") for each in (STUDIES[0], name))
+def test_the_studies_of_the_table_are_there_and_differ_in_tasks_only() -> None:
+    studies = {name: load_study(FOLDER / f"{name}.yaml") for name in STUDIES}
+    first = studies[STUDIES[0]]
 
-    assert len(study.tasks) == int(name.rpartition("-")[2])
-    assert study.settings.methods == first.settings.methods
-    assert study.settings.variants == first.settings.variants
-    assert study.settings.seeds == first.settings.seeds == (0, 1, 2)
+    for name, study in studies.items():
+        assert len(study.tasks) == int(name.rpartition("-")[2])
+        assert study.settings.methods == first.settings.methods
+        assert study.settings.variants == first.settings.variants
+        assert study.settings.seeds == (0, 1, 2)

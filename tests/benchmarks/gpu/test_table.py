@@ -8,31 +8,14 @@ from benchmarks.gpu.table import render
 from benchmarks.measure import Ratio
 
 POINT = Point(
-    shape="qwen3-8b",
-    adapted="q and v",
-    learners=8,
-    step_s=0.5,
-    predicted_s=0.4,
-    real_tokens=20_000,
-    padded_tokens=25_000,
-    forwards=7.2,
-    launches=58_600,
-    busy=0.93,
-    peak_bytes=60 * 2**30,
-    predicted_bytes=64 * 2**30,
-    checkpoint_bytes=800 * 2**20,
-    stop_s=0.05,
-    write_s=3.0,
-    scored_rows=1792,
+    shape="qwen3-8b", adapted="q and v", learners=8, step_s=0.5, predicted_s=0.4, real_tokens=20_000,
+    padded_tokens=25_000, forwards=7.2, launches=58_600, busy=0.93, peak_bytes=60 * 2**30,
+    predicted_bytes=64 * 2**30, checkpoint_bytes=800 * 2**20, stop_s=0.05, write_s=3.0, scored_rows=1792,
     scoring_s=2.0,
-)
+)  # fmt: skip
 MACHINE = {
-    "gpu": "NVIDIA B200, 180 GiB",
-    "processor": "x86",
-    "cores": "16",
-    "memory": "128 GiB",
-    "torch": "2",
-}
+    "gpu": "NVIDIA B200, 180 GiB", "processor": "x86", "cores": "16", "memory": "128 GiB", "torch": "2",
+}  # fmt: skip
 
 
 def test_tables_have_rates_shares_and_what_was_planned() -> None:
