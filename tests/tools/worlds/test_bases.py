@@ -1,5 +1,6 @@
 """The embedded bases: real classes of unlike shapes that know the facts of their world."""
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -76,35 +77,22 @@ def test_a_base_knows_the_facts_of_its_world(base: str) -> None:
 def facts_of_the_small_world() -> Facts:
     world, rng = build_small_world(), random.Random("facts")
     names = [person.name for person in world.people]
-    told = [
-        mini.state_fact(rng, world, each, relation) for each in world.people for relation in mini.RELATIONS
-    ]
-    return told, [_with_other_name(text, names, rng) for text in told]
+    told, moved = [], []
+    for person, relation in itertools.product(world.people, mini.RELATIONS):
+        told.append(mini.state_fact(rng, world, person, relation))
+    for text in told:
+        name = next(name for name in names if name in text)
+        moved.append(text.replace(name, rng.choice([other for other in names if other != name])))
+    return told, moved
 
 
-def _with_other_name(text: str, names: list[str], rng: random.Random) -> str:
-    name = next(name for name in names if name in text)
-    return text.replace(name, rng.choice([other for other in names if other != name]))
-
-
-def facts_of_the_village() -> Facts:
-    world = build_world()
-    return _facts([world.people[:60], world.things[:60]], [world.people, world.things])
-
-
-def facts_of_the_ledger() -> Facts:
-    people = ledger.all_people()[:60]
-    return _facts([people], [people], ledger.RELATIONS)
-
-
-def _facts(
-    asked: list[tuple[Subject, ...]], others: list[tuple[Subject, ...]], relations: tuple[str, ...] = ()
-) -> Facts:
+def facts_of(*asked: tuple[Subject, ...], relations: tuple[str, ...] = ()) -> Facts:
+    """What is true of the first sixty of each kind of subject."""
     rng = random.Random("facts")
     facts = [
         (each, Subject(each.name, rng.choice(alike).values), relation)
-        for subjects, alike in zip(asked, others, strict=True)
-        for each in subjects
+        for alike in asked
+        for each in alike[:60]
         for relation in relations or each.values
     ]
     told = [state_fact(rng, own, relation) for own, _, relation in facts]
@@ -113,6 +101,6 @@ def _facts(
 
 FACTS: dict[str, Callable[[], Facts]] = {
     "mini": facts_of_the_small_world,
-    "village": facts_of_the_village,
-    "ledger": facts_of_the_ledger,
+    "village": lambda: facts_of(build_world().people, build_world().things),
+    "ledger": lambda: facts_of(ledger.all_people()[:60], relations=ledger.RELATIONS),
 }

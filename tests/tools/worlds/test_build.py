@@ -52,18 +52,15 @@ def test_the_file_of_a_suite_names_the_tasks_kinds_and_forms_of_choices_that_are
     assert {suite: file.tasks for suite, file in files.items()} == {
         suite: tasks for suite, (tasks, _) in DRAWN.items()
     }
-    for suite, kind_of in (
-        ("village", village.kind_of),
-        ("words", words.kind_of),
-        ("ledger", kind_in_ledger),
-    ):
+    for suite, kind_of in {
+        "village": village.kind_of,
+        "words": words.kind_of,
+        "ledger": kind_in_ledger,
+    }.items():
         named = {task: kind for kind, tasks in files[suite].kinds.items() for task in tasks}
         assert named == {task: kind_of(task) for task in files[suite].tasks}
-    for suite, frames in (
-        ("village", {name: task.frame for name, task in village._TASKS.items()}),
-        ("words", {name: task.frame for name, task in words._TASKS.items()}),
-    ):
+    for suite, drawn in {"village": village._TASKS, "words": words._TASKS}.items():
         forms = {task: form for form, tasks in files[suite].choices.items() for task in tasks}
-        assert {task: forms.get(task, "{a}") for task in frames} == {
-            task: frame.answer for task, frame in frames.items()
+        assert {task: forms.get(task, "{a}") for task in drawn} == {
+            name: task.frame.answer for name, task in drawn.items()
         }

@@ -38,16 +38,13 @@ def test_values_that_could_be_mistaken_for_each_other_differ() -> None:
         assert person.rivals("plays") == ()
 
 
-def test_no_value_of_a_relation_is_rare() -> None:
+def test_no_value_of_a_relation_is_rare_and_every_fact_has_wordings() -> None:
     world = build_world()
     for subjects, relations in ((world.people, PERSON_VALUES), (world.things, THING_VALUES)):
         for relation in relations:
             counts = Counter(subject.values[relation] for subject in subjects)
             assert set(counts) == set(inventory_of(relation))
             assert min(counts.values()) >= 5
-
-
-def test_every_fact_has_wordings() -> None:
     assert set(WORDINGS) == {*PERSON_VALUES, *THING_VALUES}
     assert all("{n}" in wording and "{v}" in wording for each in WORDINGS.values() for wording in each)
 
