@@ -128,7 +128,7 @@ def report_of(builder: StudyBuilder, folder: Path, info: StudyInfo | None = None
 
 
 def test_the_report_has_the_headline_the_sentences_the_tables_and_the_figures(tmp_path: Path) -> None:
-    page, names = report_of(few_rows_study(port=0.7, shared=0.3, num_examples=20), tmp_path)
+    page, names = report_of(few_rows_study(port=0.7, shared=0.3, mean=0.25, num_examples=20), tmp_path)
 
     for part in (
         "of the calibrated tasks&#x27; rise, on tasks without a row on big",

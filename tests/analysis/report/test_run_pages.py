@@ -175,10 +175,16 @@ def test_pages_that_a_later_report_lacks_are_deleted(pages: Path, results: Path,
     assert f"runs/{FAILED.run}.html" in json.loads((out / "files.json").read_text())
     (out / "runs" / "mine.txt").write_text("kept")
     bare.mkdir()
-    shutil.copy(results / "results.parquet", bare)
+    for name in ("results.parquet", RUNS_FILE):
+        shutil.copy(results / name, bare)
 
+    write_report([ReportInput(bare, "demo")], out)
+    without_answers = [path.read_text() for path in (out / "runs").glob("*.html")]
+    (bare / RUNS_FILE).unlink()
     page = write_report([ReportInput(bare, "demo")], out)
 
+    assert len(without_answers) == 7 + 1
+    assert not any("Wrong answers" in text for text in without_answers)
     assert [path.name for path in (out / "runs").iterdir()] == ["mine.txt"]
     assert "runs/index.html" not in page.read_text()
 

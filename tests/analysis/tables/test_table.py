@@ -1,7 +1,17 @@
 """Values as people read them; a table as Markdown, LaTeX and CSV, which has plain numbers."""
 
 from analysis.stats.aggregate import Quantity, Spread
-from analysis.tables.table import COUNT, PERCENT, SPREAD, WORD, Column, Table, format_amount
+from analysis.tables.table import (
+    COUNT,
+    DASH,
+    PERCENT,
+    SPREAD,
+    WORD,
+    Column,
+    Table,
+    format_amount,
+    format_spread,
+)
 
 
 def test_amounts_have_three_digits_or_are_whole() -> None:
@@ -24,9 +34,10 @@ def test_csv_holds_plain_numbers_in_full_precision_and_empty_fields() -> None:
         ("b", Spread(0.5, None, 1), Quantity(None, "why")),
         ("c", None, None),
     )
-    assert Table("T", "t", columns, rows).to_csv() == (
-        "m,acc,acc std,acc n,lift\na,0.3333333333333333,0.25,3,0.5\nb,0.5,,1,\nc,,,,\n"
-    )
+    table = Table("T", "t", columns, rows)
+    assert table.to_csv() == ("m,acc,acc std,acc n,lift\na,0.3333333333333333,0.25,3,0.5\nb,0.5,,1,\nc,,,,\n")
+    assert [row[1] for row in table.texts] == ["0.333 ± 0.250", "0.500", DASH]
+    assert format_spread(Spread(None, None, 0, "why")) == DASH
 
 
 def test_a_reason_of_several_lines_is_folded_into_one() -> None:
