@@ -14,7 +14,7 @@ from torch import Tensor
 
 from portal.bases.base import load_base
 from portal.config import RunConfig
-from portal.data.suite import Suite
+from portal.data.suites import Suite
 from portal.data.token_rows import RowTable, encode_examples
 from portal.learners.hypernet import HypernetLearner
 from portal.training.pack import Pack

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from portal.bases.base import Base, load_base
     from portal.bases.registry import list_bases
     from portal.config import AdapterConfig, BaseRef, DataConfig, HypernetConfig, RunConfig
-    from portal.data.suite import Suite
-    from portal.data.suites import open_suite
+    from portal.data.sampling import tokenize
+    from portal.data.suites import Suite, open_suite
     from portal.data.token_rows import TokenRow
-    from portal.data.tokenize import tokenize
     from portal.evaluate.loglikelihood import Scored, TaskMetrics, score_rows, summarise
     from portal.methods import MethodSpec, find_method, register
     from portal.tasks.example import Example
@@ -71,10 +70,10 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "HypernetConfig": "portal.config",
             "RunConfig": "portal.config",
             "TrainConfig": "portal.train_config",
-            "Suite": "portal.data.suite",
+            "Suite": "portal.data.suites",
             "open_suite": "portal.data.suites",
             "TokenRow": "portal.data.token_rows",
-            "tokenize": "portal.data.tokenize",
+            "tokenize": "portal.data.sampling",
             "Scored": "portal.evaluate.loglikelihood",
             "TaskMetrics": "portal.evaluate.loglikelihood",
             "score_rows": "portal.evaluate.loglikelihood",

@@ -10,7 +10,7 @@ from portal.cli import options
 from portal.cli.output import print_table, validated
 
 if TYPE_CHECKING:
-    from portal.data.suite import Suite
+    from portal.data.suites import Suite
     from portal.tasks.example import Example
 
 PAPER_BASES = ("qwen3-1.7b", "qwen3-4b", "qwen3-8b", "gemma-3-4b")
@@ -270,7 +270,7 @@ def _print_sources(suite: "Suite", tasks: tuple[str, ...]) -> None:
 def _tasks_as_json(
     suite: "Suite", tasks: tuple[str, ...], tokenised: dict[str, dict[str, int]]
 ) -> dict[str, Any]:
-    from portal.data.suite import split_manifest
+    from portal.data.suites import split_manifest
 
     manifest = split_manifest(suite, tasks)
     return {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from portal.artifacts.artifact import Artifact
     from portal.artifacts.registry import AdapterMatrix
     from portal.bases.base import Base
-    from portal.data.suite import Suite
+    from portal.data.suites import Suite
     from portal.data.token_rows import TokenRow
     from portal.evaluate.loglikelihood import TaskMetrics
 

@@ -16,7 +16,7 @@ from portal.config import DeviceChoice, PrecisionChoice
 from portal.modules import ALL_MODULES, MODULES
 
 if TYPE_CHECKING:
-    from portal.data.suite import Suite
+    from portal.data.suites import Suite
 
 ExecutorName = Literal["auto", "train", "plain", "local"]
 """That of sweeps.launch.executors, which is not loaded for help."""

@@ -21,7 +21,7 @@ from portal.lazy import no_collection
 from portal.train_config import LatentStart
 
 if TYPE_CHECKING:
-    from portal.data.suite import Suite
+    from portal.data.suites import Suite
 
 _USES = {"validation": "validate", "test": "test"}
 _TYPO = 0.9
@@ -170,7 +170,7 @@ def _is_new_name(tasks: str) -> bool:
     from difflib import get_close_matches
 
     from portal.data.suites import known_names
-    from portal.tasks.file_task import is_task_file
+    from portal.tasks.task_file import is_task_file
 
     name = tasks.strip()
     if "," in name or is_task_file(name):

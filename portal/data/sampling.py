@@ -1,15 +1,17 @@
-"""Which rows are trained on, and which of them at step k: pure functions of (seed, step)."""
+"""Which rows are trained on, which of them at step k, which are scored: pure functions of (seed, step)."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from statistics import harmonic_mean
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from portal.data.token_cache import LARGE_ROWS, MappedRows, Places
-from portal.data.token_rows import TokenRow
+from portal.data.token_rows import TokenRow, encode_examples
+from portal.tasks.example import Example
 
 _ShortOrder = np.ndarray[Any, np.dtype[np.int16]]
 _SHORT = 2048
@@ -89,3 +91,24 @@ def _pick(rows: Sequence[TokenRow], order: Places | _ShortOrder) -> tuple[TokenR
 
 def _generator(purpose: int, seed: int, task: str, *more: int) -> np.random.Generator:
     return np.random.default_rng([purpose, seed, zlib.crc32(task.encode()), *more])
+
+
+MAX_PROMPT = 768
+"""Longest prompt in tokens where none is named; longer ones lose their left end."""
+
+
+def tokenize(
+    examples: Iterable[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    split: str = "test",
+    max_prompt: int = MAX_PROMPT,
+    limit: int | None = None,
+) -> tuple[TokenRow, ...]:
+    """The examples in token ids, by id; with `limit` a fixed seeded sample of at most so many.
+
+    ValueError, naming task and example, for one that has no tokens or no place to split prompt and answer.
+    """
+    rows = encode_examples(((example, split) for example in examples), tokenizer, max_prompt=max_prompt)
+    rows.sort(key=lambda row: row.id)
+    return evaluation_rows(rows, limit or len(rows)) if rows else ()

@@ -5,14 +5,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate, islice
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from portal.data.conversation import render_turn
+from portal.storage.parquet import column_values
 from portal.tasks.example import Example, Written, shared_start
 
 ROW_SCHEMA = pa.schema(
@@ -361,17 +361,8 @@ def rows_to_table(rows: Iterable[TokenRow]) -> pa.Table:
 
 def table_to_rows(table: pa.Table) -> list[TokenRow]:
     """The inverse of `rows_to_table`."""
-    columns = (_values(table[name]) for name in ROW_SCHEMA.names)
+    columns = (column_values(table[name]) for name in ROW_SCHEMA.names)
     return [TokenRow(*values) for values in zip(*columns, strict=True)]
-
-
-def _values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
-    """The column's values; lists become tuples, which pyarrow's own way of making lists takes long for."""
-    if not pa.types.is_list(column.type):
-        return column.to_pylist()
-    ends = list(accumulate(pc.list_value_length(column).to_pylist()))
-    inner = _values(pc.list_flatten(column))
-    return [tuple(inner[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def eval_set_hash(rows: Iterable[TokenRow], judging: str | None = None) -> str:

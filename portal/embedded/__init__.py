@@ -1,6 +1,6 @@
 """Suites and bases that come with the package, as files: NAME/suite.yaml, NAME/rows.parquet, NAME/bases.
 
-`portal.data.embedded` reads the suites and `portal.bases.registry` names the bases. `tools/worlds` in the
+`portal.data.suites` reads the suites and `portal.bases.registry` names the bases. `tools/worlds` in the
 repository made them all.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from portal.evaluate.code_sandbox import check_sandbox, passes
 from portal.messages import nearest
-from portal.tasks.lm_eval_answers import PREFIX as LM_EVAL
+from portal.tasks.lm_eval import LM_EVAL
 
 Measure = Callable[[str, Sequence[str]], float]
 """From the answer and the right answers to a number from 0 to 1."""

@@ -2,8 +2,11 @@
 
 import io
 from collections.abc import Sequence
+from itertools import islice
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 Filters = Sequence[tuple[str, str, str]]
@@ -30,6 +33,17 @@ def decode_table(
 def decode_schema(data: bytes) -> pa.Schema:
     """The schema of the table in a Parquet file; ArrowInvalid for other files."""
     return pq.read_schema(arrow_file(data))
+
+
+def column_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
+    """The column's values, lists as tuples, a list that is null as an empty one.
+
+    pyarrow's own way of making lists takes long.
+    """
+    if not pa.types.is_list(column.type):
+        return column.to_pylist()
+    inner = iter(column_values(pc.list_flatten(column)))
+    return [tuple(islice(inner, length or 0)) for length in pc.list_value_length(column).to_pylist()]
 
 
 def arrow_file(data: bytes) -> pa.NativeFile:

@@ -1,15 +1,16 @@
-"""`Builder`: makes the examples of a task from the records of one data set."""
+"""`Builder`: makes the examples of a task, with choices or written answers, from records of one data set."""
 
 import hashlib
+import json
 import math
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from portal.tasks.example import Example, Written
-from portal.tasks.lint import Lint, text_of
-from portal.tasks.records import Record, column_of
+from portal.tasks.example import Example, Lint, Written, text_of
+from portal.tasks.records import HubSource, Record, column_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VALIDATION_SHARE, VALIDATION_ROWS = 0.1, 500
@@ -43,15 +44,6 @@ class Dropped:
 
 Drafted = Draft | Dropped | tuple[Draft | Dropped, ...]
 """What becomes of a record; several are the turns of a conversation."""
-
-
-@dataclass(frozen=True)
-class HubSource:
-    """Where a data set is published. `revision` is a commit; None only where a user named none."""
-
-    repo: str
-    config: str | None
-    revision: str | None
 
 
 @dataclass(frozen=True)
@@ -95,25 +87,21 @@ class Builder:
         """
         lint = Lint()
         converted = {split: self._convert(split, read(split), lint) for split in self.splits}
-        rest = converted[self.train]
-        if self.test is not None:
-            test = converted[self.test]
-        elif self.test_from is not None:
-            first = math.floor(len(rest) * self.test_from)
-            rest, test = rest[:first], rest[first:]
-        elif not self.carves:
-            test = []
-        else:
-            rest, test = carve(self.task, rest, share=TEST_SHARE, most=TEST_ROWS, lint=lint)
-        if self.validation is not None:
-            train, validation = rest, converted[self.validation]
-        elif not self.carves:
-            train, validation = rest, []
-        else:
-            train, validation = carve(
-                self.task, rest, share=VALIDATION_SHARE, most=VALIDATION_ROWS, lint=lint
-            )
-        return {"train": train, "validation": validation, "test": test}, lint
+        rest, parts = converted[self.train], dict[str, list[Example]]()
+        for part, published, share, most in (
+            ("test", self.test, TEST_SHARE, TEST_ROWS),
+            ("validation", self.validation, VALIDATION_SHARE, VALIDATION_ROWS),
+        ):
+            if published is not None:
+                parts[part] = converted[published]
+            elif part == "test" and self.test_from is not None:
+                first = math.floor(len(rest) * self.test_from)
+                rest, parts[part] = rest[:first], rest[first:]
+            elif self.carves:
+                rest, parts[part] = carve(self.task, rest, share=share, most=most, lint=lint)
+            else:
+                parts[part] = []
+        return {"train": rest, "validation": parts["validation"], "test": parts["test"]}, lint
 
     def _convert(self, split: str, records: Sequence[Record], lint: Lint) -> list[Example]:
         for index, record in enumerate(records):
@@ -127,14 +115,11 @@ class Builder:
                 whole = _merge_equal_choices(drafted)
                 lint.merged[split] = lint.merged.get(split, 0) + (whole != drafted)
                 drafted = _fault_of(whole) or whole
-            if isinstance(drafted, Dropped):
-                lint.drop(split, drafted.reason, index)
-                continue
             every = drafted if isinstance(drafted, tuple) else (drafted,)
+            drafts = [each for each in every if isinstance(each, Draft)]
             for each in every:
                 if isinstance(each, Dropped):
                     lint.drop(split, each.reason, index)
-            drafts = [each for each in every if isinstance(each, Draft)]
             if not drafts:
                 continue
             names = [name] if len(drafts) == 1 else [f"{name}-{turn:03d}" for turn in range(len(drafts))]
@@ -188,6 +173,14 @@ def check_task_name(name: str) -> None:
 def check_kind_name(name: str) -> None:
     """ValueError for a kind of tasks that is not named as a task is."""
     _check_name(name, "kind")
+
+
+def _check_name(name: str, what: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no {what} name: letters, digits, '.', '_' and '-', at most 100, "
+            "the first one a letter or digit"
+        )
 
 
 def shuffle_choices(example: Example) -> Example:
@@ -255,11 +248,7 @@ def _digest(*parts: str) -> str:
 def _merge_equal_choices(draft: Draft) -> Draft:
     """Merge equal choices, as to choose either is to choose the same text."""
     kept = tuple(dict.fromkeys(draft.choices))
-    return (
-        draft
-        if len(kept) == len(draft.choices)
-        else Draft(draft.prompt, kept, kept.index(draft.choices[draft.gold]))
-    )
+    return Draft(draft.prompt, kept, kept.index(draft.choices[draft.gold]))
 
 
 def _fault_of(draft: Draft) -> Dropped | None:
@@ -272,9 +261,114 @@ def _fault_of(draft: Draft) -> Dropped | None:
     return None
 
 
-def _check_name(name: str, what: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is no {what} name: letters, digits, '.', '_' and '-', at most 100, "
-            "the first one a letter or digit"
-        )
+COLUMNS = (("prompt", "answers"), ("prompt", "answer"), ("messages",), ("instruction", "output"))
+"""By what columns rows with written answers are known, each form before those that it is mistaken for."""
+ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+def written_columns(names: Collection[str]) -> tuple[str, ...] | None:
+    """The first of COLUMNS that the rows have; None for rows of another kind."""
+    return next((each for each in COLUMNS if set(each) <= set(names)), None)
+
+
+def draft_row(record: Record, columns: tuple[str, ...]) -> Drafted:
+    """A row with one of COLUMNS as drafts; ValueError for a value of another kind."""
+    if any(record[column] is None for column in columns):
+        return Dropped(f"no {next(column for column in columns if record[column] is None)}")
+    if columns == ("messages",):
+        return draft_turns(record["messages"], record.get("tools"))
+    if columns == ("instruction", "output"):
+        asked = [record["instruction"], record.get("input")]
+        text = "\n\n".join(_text(part, "instruction and input") for part in asked if part)
+        answer = {"role": "assistant", "content": _text(record["output"], "output")}
+        return draft_turns([{"role": "user", "content": text}, answer], None)
+    answers = record[columns[1]]
+    own = [answers] if columns[1] == "answer" else answers
+    return draft_answer(_text(record["prompt"], "prompt"), own, record.get("tests"))
+
+
+def draft_answer(prompt: str, references: Any, tests: Any = None) -> Draft | Dropped:
+    """A prompt with one or more right answers, the first of which is trained on, with a space in front where
+    no white space parts it from the prompt. Where there are `tests`, answers are judged by these instead.
+    """
+    if references is None:
+        return Dropped("no answer")
+    if not isinstance(references, list):
+        raise ValueError(f"answers must be a list of texts, got {references!r}")
+    if any(each is None for each in references) or not references:
+        return Dropped("no answer")
+    texts = tuple(_text(each, "an answer") for each in references)
+    parted = texts[0][:1].isspace() or prompt[-1:].isspace()
+    first = texts[0] if parted else f" {texts[0]}"
+    draft = _checked(Draft(prompt, (first,), 0, Written(texts)))
+    if tests is None or isinstance(draft, Dropped):
+        return draft
+    judged = tuple(_text(each, "tests") for each in (tests if isinstance(tests, list) else [tests]))
+    if not judged or any(not each.strip() for each in judged):
+        return Dropped("no test, or an empty one")
+    return replace(draft, written=Written(judged))
+
+
+def draft_turns(messages: Any, tools: Any) -> Drafted:
+    """A draft for each of the assistant's turns: what precedes a turn is its prompt.
+
+    A turn that calls tools has the calls as its answer, as JSON. ValueError for messages that are none.
+    """
+    if messages is None:
+        return Dropped("no messages")
+    messages, tools = _parsed(messages), _parsed(tools)
+    _check_messages(messages)
+    turns = [place for place, message in enumerate(messages) if message["role"] == "assistant" and place]
+    if not turns:
+        return Dropped("no turn of the assistant")
+    return tuple(_turn(messages[: place + 1], tools) for place in turns)
+
+
+def _turn(messages: Sequence[Mapping[str, Any]], tools: Any) -> Draft | Dropped:
+    answer = _content(messages[-1])
+    prompt = "\n".join(f"{message['role']}: {_content(message)}" for message in messages[:-1])
+    whole = json.dumps({"messages": messages, "tools": tools}, ensure_ascii=False)
+    return _checked(Draft(prompt, (answer,), 0, Written((answer,), whole)))
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """The text of a message; of one without, its calls of tools as JSON."""
+    content = message.get("content")
+    if not content and message.get("tool_calls"):
+        return json.dumps(message["tool_calls"], ensure_ascii=False)
+    return _text("" if content is None else content, "the content of a message")
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
+        raise ValueError(f"messages must be a list of objects with role and content, got {messages!r}")
+    for message in messages:
+        if message.get("role") not in ROLES:
+            raise ValueError(f"role {message.get('role')!r} is none of {', '.join(ROLES)}")
+
+
+def _checked(draft: Draft) -> Draft | Dropped:
+    if not draft.prompt.strip():
+        return Dropped("empty prompt")
+    assert draft.written is not None
+    if any(not reference.strip() for reference in draft.written.references):
+        return Dropped("empty answer")
+    return draft
+
+
+def _parsed(value: Any) -> Any:
+    """Some publishers keep messages and tools as JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not readable as JSON ({error})") from None
+
+
+def _text(value: Any, what: str) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{what} must be text, got {value!r}")
+    return value

@@ -1,11 +1,15 @@
-"""Tasks of lm-eval through its own task objects: contexts, continuations and answers are theirs, unchanged.
+"""Tasks of lm-eval by its own task objects: contexts, continuations and answers are theirs, unchanged.
 
 Rows to report are those that lm-eval evaluates (a task's test split, else its validation split), in its order
-of choices, so that accuracies agree with it wherever no two choices tie.
+of choices, so that accuracies agree with it wherever no two choices tie. A written answer is judged as by
+lm-eval: with the task's first list of filters and the first of its metrics. For that the document stands
+beside the right answers, as JSON.
 """
 
+import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,18 +18,20 @@ from typing import TYPE_CHECKING, Any
 from portal.answers import AnswerConfig
 from portal.messages import one_line
 from portal.tasks.builder import VALIDATION_ROWS, VALIDATION_SHARE, carve
-from portal.tasks.example import Example, shared_start
-from portal.tasks.lint import Lint
-from portal.tasks.lm_eval_answers import OUTPUT as WRITTEN
-from portal.tasks.lm_eval_answers import answer_settings, judged_by, to_written
+from portal.tasks.example import SPLITS, Example, Lint, Written, shared_start
 from portal.tasks.records import split_files
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks import TaskManager
 
+
+LM_EVAL = "lm-eval:"
+"""What the metric of a task with written answers starts with; its name follows."""
 FEWSHOT_SEED = 1234  # lm-eval's default
-_OUTPUT = "multiple_choice"
+_CHOICES, _WRITTEN = "multiple_choice", "generate_until"
+_MAX_TOKENS = 256
+"""New tokens of an answer where a task does not say how many, as in lm-eval."""
 _METRICS = {"acc", "acc_norm", "acc_mutual_info", "acc_bytes", "f1", "mcc", "brier_score"}
 
 
@@ -59,7 +65,7 @@ def load_lm_eval_task(name: str, folder: Path | None) -> tuple[dict[str, list[Ex
 def lm_eval_answers(name: str, folder: Path | None) -> AnswerConfig | None:
     """How written answers to the task end and are judged; None where it has choices. Errors as above."""
     task = _load(name, folder)
-    return answer_settings(name, task) if task.OUTPUT_TYPE == WRITTEN else None
+    return _settings_of(name, task) if task.OUTPUT_TYPE == _WRITTEN else None
 
 
 @cache
@@ -70,7 +76,15 @@ def lm_eval_measure(name: str) -> Any:
     """
     if name not in _manager().all_subtasks:
         raise ValueError(f"lm-eval has no task {name!r}")
-    return judged_by(name, _of_documents)
+    made: list[ConfigurableTask] = []
+
+    def measure(text: str, references: Sequence[str]) -> float:
+        doc = json.loads(references[-1])
+        if not made:
+            made.append(_of_document(name, doc))
+        return _judge(name, made[0], doc, text)
+
+    return measure
 
 
 def to_example(name: str, example_id: str, pairs: Sequence[tuple[str, str]], gold: int) -> Example | str:
@@ -114,46 +128,43 @@ def _manager() -> "TaskManager":
     return TaskManager()
 
 
-def _of_documents(name: str, docs: Sequence[Mapping[str, Any]]) -> "ConfigurableTask":
-    """The task with these processed documents in every split, whatever its data set is."""
+def _judge(name: str, task: "ConfigurableTask", doc: dict[str, Any], text: str) -> float:
+    from lm_eval.api.instance import Instance
+
+    instance = Instance(_WRITTEN, doc, ("", {}), 0, (task.config.task, 0, 1))
+    instance.resps = [text]
+    first = task._filters[0]
+    first.apply([instance])
+    found = task.process_results(doc, [instance.filtered_resps[first.name]])
+    metric = _metric_of(name, task)
+    if metric not in found:
+        raise ValueError(f"lm-eval scores {', '.join(map(str, found))}, and no {metric}")
+    return float(found[metric])
+
+
+def _of_document(name: str, doc: dict[str, Any]) -> "ConfigurableTask":
+    """The task with this processed document in every split, whatever its data set is."""
     import datasets
 
-    rows = datasets.Dataset.from_list([dict(doc) for doc in docs])
-    spec = {"task": name, "custom_dataset": lambda **_: _EverySplit(rows), "process_docs": None}
+    rows = datasets.Dataset.from_list([doc])
+    spec = {"task": name, "custom_dataset": lambda **_: defaultdict(lambda: rows), "process_docs": None}
     task: ConfigurableTask = _manager().load({"group": "portal", "task": [spec]})["tasks"][name]
     return task
-
-
-class _EverySplit(dict[str, Any]):
-    """A data set with the same rows in every split."""
-
-    def __init__(self, rows: Any) -> None:
-        super().__init__()
-        self._rows = rows
-
-    def __missing__(self, split: str) -> Any:
-        return self._rows
 
 
 @cache
 def _load(name: str, folder: Path | None) -> "ConfigurableTask":
     spec: dict[str, Any] = {"task": name}
     if folder is not None:
-        files = {
-            split: [str(path) for path in split_files(folder / name, split)]
-            for split in ("train", "validation", "test")
-        }
-        files = {split: paths for split, paths in files.items() if paths}
+        found = {split: split_files(folder / name, split) for split in SPLITS}
+        files = {split: [str(path) for path in paths] for split, paths in found.items() if paths}
         if not files:
             raise ValueError(f"{folder / name}: no SPLIT.parquet here for lm-eval task {name!r}")
         kind = "json" if next(iter(files.values()))[0].endswith(".jsonl") else "parquet"
         spec |= {"dataset_path": kind, "dataset_name": None, "dataset_kwargs": {"data_files": files}}
     try:
-        group = {
-            "group": "portal",
-            "task": [spec],
-        }  # a task named in a group keeps its file, with our changes
-        task = _manager().load(group)["tasks"][name]
+        # a task named in a group keeps its file, with our changes
+        task = _manager().load({"group": "portal", "task": [spec]})["tasks"][name]
     except KeyError as error:
         raise ValueError(f"lm-eval task {name!r}: its rows have no {error} (a split or a column)") from None
     except (OSError, ValueError, TypeError, RuntimeError) as error:
@@ -161,13 +172,13 @@ def _load(name: str, folder: Path | None) -> "ConfigurableTask":
             f"lm-eval task {name!r}: cannot be read ({one_line(error, most=300)}); without the hub, "
             "name a folder of its rows with --data"
         ) from None
-    if task.OUTPUT_TYPE == WRITTEN:
-        answer_settings(name, task)
+    if task.OUTPUT_TYPE == _WRITTEN:
+        _settings_of(name, task)
         return task
-    if task.OUTPUT_TYPE != _OUTPUT:
+    if task.OUTPUT_TYPE != _CHOICES:
         raise ValueError(
-            f"lm-eval task {name!r} is of type {task.OUTPUT_TYPE!r}; only {_OUTPUT} and {WRITTEN} tasks can "
-            "be used"
+            f"lm-eval task {name!r} is of type {task.OUTPUT_TYPE!r}; only {_CHOICES} and {_WRITTEN} tasks "
+            "can be used"
         )
     metrics = set(task._metric_fn_list)
     if not metrics <= _METRICS or task.config.process_results is not None:
@@ -179,32 +190,60 @@ def _load(name: str, folder: Path | None) -> "ConfigurableTask":
     return task
 
 
+def _settings_of(name: str, task: "ConfigurableTask") -> AnswerConfig:
+    """When answers to the task end; its metric is lm-eval's own.
+
+    ValueError for a task that draws answers by chance, writes several to a document, or has a metric that is
+    no mean over documents, higher is better.
+    """
+    settings = dict(task.config.generation_kwargs or {})
+    if settings.get("do_sample") and settings.get("temperature", 1.0) != 0:
+        raise ValueError(f"lm-eval task {name!r} draws its answers by chance; only greedy ones can be used")
+    if task.config.repeats not in (None, 1):
+        raise ValueError(f"lm-eval task {name!r} wants {task.config.repeats} answers to a document")
+    metric = _metric_of(name, task)
+    if not task._higher_is_better.get(metric, True):
+        raise ValueError(f"lm-eval task {name!r} is scored by {metric}, of which less is better")
+    if getattr(task._aggregation_list.get(metric), "__name__", "mean") != "mean":
+        raise ValueError(f"lm-eval task {name!r} is scored by {metric}, which is no mean over documents")
+    until = settings.get("until") or []
+    stops = [until] if isinstance(until, str) else list(until)
+    return AnswerConfig(
+        metric=f"{LM_EVAL}{name}",
+        max_new_tokens=settings.get("max_gen_toks", _MAX_TOKENS),
+        stop=tuple(stop for stop in stops if stop),
+    )
+
+
+def _metric_of(name: str, task: "ConfigurableTask") -> str:
+    """The first of its metrics that the task names; ValueError where it names none."""
+    metrics = list(task._metric_fn_list)
+    if not metrics:
+        raise ValueError(f"lm-eval task {name!r} names no metric")
+    return metrics[0]
+
+
 def _examples(name: str, task: "ConfigurableTask", split: str, lint: Lint) -> list[Example]:
     docs = {"train": task.training_docs, "validation": task.validation_docs, "test": task.test_docs}[split]()
     examples = []
     for index, doc in enumerate(docs):
-        where = f"lm-eval task {name!r}, split {split!r}, row {index}"
-        with _reading(where):
-            example, merged = _example(name, f"{split}-{index:06d}", where, task, doc)
+        where, example_id = f"lm-eval task {name!r}, split {split!r}, row {index}", f"{split}-{index:06d}"
+        if task.OUTPUT_TYPE == _WRITTEN:
+            with _reading(where):
+                example = _to_written(name, example_id, task, doc)
+        else:
+            with _reading(where):
+                pairs, gold, choices = _rendered(task, doc)
+            example = to_example(name, example_id, pairs, _gold_index(where, gold, choices))
         if isinstance(example, str):
             lint.drop(split, example, index)
             continue
+        merged = task.OUTPUT_TYPE == _CHOICES and len(example.choices) != len(pairs)
         lint.merged[split] = lint.merged.get(split, 0) + merged
         examples.append(example)
     if not examples:
         raise ValueError(f"lm-eval task {name!r}, split {split!r}: no usable row{lint.why_few()}")
     return examples
-
-
-def _example(
-    name: str, example_id: str, where: str, task: "ConfigurableTask", doc: dict[str, Any]
-) -> tuple[Example | str, bool]:
-    """The example of a document, or why there is none, and whether choices of it were made one."""
-    if task.OUTPUT_TYPE == WRITTEN:
-        return to_written(name, example_id, task, doc), False
-    pairs, gold, choices = _rendered(task, doc)
-    example = to_example(name, example_id, pairs, _gold_index(where, gold, choices))
-    return example, not isinstance(example, str) and len(example.choices) != len(pairs)
 
 
 @contextmanager
@@ -214,15 +253,25 @@ def _reading(where: str) -> Iterator[None]:
 
     try:
         yield
-    except _BadRowError as error:
-        raise ValueError(str(error)) from None
     except (TemplateError, AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
         reason = f"no column {error}" if isinstance(error, KeyError) else one_line(error, most=300)
         raise ValueError(f"{where}: its templates cannot read the row: {reason}") from None
 
 
-class _BadRowError(ValueError):
-    """A row that is read and cannot be an example."""
+def _to_written(name: str, example_id: str, task: "ConfigurableTask", doc: dict[str, Any]) -> Example | str:
+    """The example of one document, or why it cannot be one."""
+    context = task.fewshot_context(doc, task.config.num_fewshot or 0)
+    target = task.doc_to_target(doc)
+    if task.config.doc_to_choice is not None:
+        target = task.doc_to_choice(doc)[target]  # as lm-eval judges it
+    targets = [str(each) for each in target] if isinstance(target, list) else [str(target)]
+    if not targets or not targets[0].strip():
+        return "no answer"
+    if not context.strip():
+        return "no context"
+    answer = f"{task.config.target_delimiter}{targets[0]}"
+    written = Written((targets[0], json.dumps(doc, sort_keys=True, default=str)))
+    return Example(name, example_id, context, (answer,), 0, example_id, None, written)
 
 
 def _rendered(
@@ -240,7 +289,7 @@ def _gold_index(where: str, gold: Any, choices: Sequence[str]) -> int:
     if isinstance(gold, str) and gold in choices:
         return list(choices).index(gold)
     if isinstance(gold, bool) or not isinstance(gold, int):
-        raise _BadRowError(f"{where}: its answer {gold!r} is not exactly one of its choices")
+        raise ValueError(f"{where}: its answer {gold!r} is not exactly one of its choices")
     if not 0 <= gold < len(choices):
-        raise _BadRowError(f"{where}: its answer {gold} is outside 0..{len(choices) - 1}")
+        raise ValueError(f"{where}: its answer {gold} is outside 0..{len(choices) - 1}")
     return gold

@@ -1,15 +1,19 @@
-"""Records: rows of a data set as their publisher lays them out, from a folder or from the hub.
+"""Records: rows of a data set as their publisher lays them out, from a file, a folder or the hub.
 
 A folder holds `TASK/SPLIT.parquet`, `TASK/SPLIT.jsonl` or shards `TASK/SPLIT-*.parquet`, in the hub's schema.
 """
 
 import json
 import os
+import re
 import shlex
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,18 +38,7 @@ def split_files(folder: Path, split: str) -> list[Path]:
 
 def read_records(path: Path) -> list[Record]:
     """Read all rows of a Parquet or JSONL file; ValueError when it is not in the format of its suffix."""
-    check_suffix(path)
-    try:
-        if path.suffix == ".parquet":
-            return pq.read_table(path).to_pylist()
-        lines = path.read_text(encoding="utf-8").split("\n")  # JSON text may hold other line separators
-        records = [_parsed(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    except (pa.ArrowInvalid, OSError, ValueError) as error:
-        raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({error})") from None
-    for index, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}, row {index}: not an object with named columns")
-    return records
+    return list(stream_records(path))
 
 
 def stream_records(path: Path) -> Iterator[Record]:
@@ -57,15 +50,22 @@ def stream_records(path: Path) -> Iterator[Record]:
                 for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                     yield from batch.to_pylist()
             return
-        with path.open(encoding="utf-8", newline="\n") as lines:
+        with path.open(encoding="utf-8", newline="\n") as lines:  # JSON text may hold other line separators
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    record = _parsed(number, line)
-                    if not isinstance(record, dict):
-                        raise ValueError(f"line {number}: not an object with named columns")
-                    yield record
+                    yield _parsed(number, line)
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({error})") from None
+
+
+def _parsed(number: int, line: str) -> Record:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"line {number}: not an object with named columns")
+    return record
 
 
 def count_records(path: Path) -> int:
@@ -106,13 +106,6 @@ def how_to_convert(path: Path) -> str:
     return "write its rows to one of them"
 
 
-def _parsed(number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from None
-
-
 def folder_records(folder: Path, split: str) -> list[Record]:
     """The rows of a split in a task's folder; ValueError when there is no file for it or no row in it."""
     files = split_files(folder, split)
@@ -137,6 +130,15 @@ def column_of(record: Record, name: str) -> Any:
 
 class RowsNotAtHandError(ValueError):
     """A hub data set that could not be read: it is neither on this machine nor within reach."""
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Where a data set is published. `revision` is a commit; None only where a user named none."""
+
+    repo: str
+    config: str | None
+    revision: str | None
 
 
 def hub_records(repo: str, config: str | None, revision: str | None, split: str) -> list[Record]:
@@ -175,10 +177,8 @@ def _hub_errors(repo: str, config: str | None, split: str) -> Iterator[None]:
     datasets.config.HF_HUB_OFFLINE = switched_off or not hub_answers()  # else it is asked for half a minute
     try:
         yield
-    except GatedRepoError:
-        raise ValueError(f"{where} is gated: accept its terms on the hub, then set HF_TOKEN") from None
     except (RepositoryNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
-        if "gated" in str(error):
+        if isinstance(error, GatedRepoError) or "gated" in str(error):
             raise ValueError(f"{where} is gated: accept its terms on the hub, then set HF_TOKEN") from None
         hint = "" if os.environ.get("HF_TOKEN") else "; if it is private or gated, set HF_TOKEN"
         raise ValueError(f"{where}: not found on the hub ({one_line(error, most=300)}){hint}") from None
@@ -189,3 +189,116 @@ def _hub_errors(repo: str, config: str | None, split: str) -> Iterator[None]:
         ) from None
     finally:
         datasets.config.HF_HUB_OFFLINE = switched_off
+
+
+class RowSource(Protocol):
+    """Rows by the publisher's splits."""
+
+    def read(self, split: str) -> list[Record]:
+        """The rows of a split."""
+
+    def has(self, split: str) -> bool:
+        """Whether some rows are marked as this split's."""
+
+    def unread(self, used: Collection[str]) -> dict[str, int]:
+        """How many rows the splits `used` leave out, by the split or file that holds them."""
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """One file: its rows name their split in a column `split`, or are all of one split."""
+
+    path: Path
+
+    def read(self, split: str) -> list[Record]:
+        """Rows of that split, or all rows where none names a split; ValueError for a file without rows."""
+        return [record for record in self._records if not self.names or record["split"] == split]
+
+    def has(self, split: str) -> bool:
+        return split in self.names
+
+    def unread(self, used: Collection[str]) -> dict[str, int]:
+        counts = Counter(record.get("split") for record in self._records)
+        return {f"split {split!r} of {self.path}": counts[split] for split in sorted(self.names - set(used))}
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """Every column that some row has."""
+        return frozenset(name for record in self._records for name in record)
+
+    @cached_property
+    def names(self) -> set[str]:
+        """The splits that rows name; empty where none does. ValueError when only some rows name one."""
+        values = [record["split"] for record in self._records if record.get("split") is not None]
+        if values and len(values) < len(self._records):
+            raise ValueError(f"{self.path}: some rows name a split and some do not")
+        for value in values:
+            if not isinstance(value, str):
+                raise ValueError(f"{self.path}: a split must be text, got {value!r}")
+        return set(values)
+
+    @cached_property
+    def _records(self) -> list[Record]:
+        records = read_records(self.path)
+        if not records:
+            raise ValueError(f"{self.path}: no rows")
+        return records
+
+
+@dataclass(frozen=True)
+class FolderRows:
+    """A folder of SPLIT.parquet, SPLIT-*.parquet or SPLIT.jsonl."""
+
+    folder: Path
+
+    def read(self, split: str) -> list[Record]:
+        """Rows of the split's files; ValueError when there is none."""
+        return folder_records(self.folder, split)
+
+    def has(self, split: str) -> bool:
+        if split_files(self.folder, split):
+            return True
+        refuse_other_formats(self.folder, split)
+        return False
+
+    def unread(self, used: Collection[str]) -> dict[str, int]:
+        return unread_files(self.folder, used)
+
+
+@dataclass(frozen=True)
+class HubRows:
+    """A data set on the hub."""
+
+    hub: HubSource
+
+    def read(self, split: str) -> list[Record]:
+        """Rows of the split, which may be an expression such as `train[:80%]`."""
+        return hub_records(self.hub.repo, self.hub.config, self.hub.revision, split)
+
+    def has(self, split: str) -> bool:
+        return split in self._counts
+
+    def unread(self, used: Collection[str]) -> dict[str, int]:
+        named = {part.partition("[")[0].strip() for split in used for part in split.split("+")}
+        return {
+            f"split {split!r} of {self.hub.repo}": count
+            for split, count in sorted(self._counts.items())
+            if split not in named
+        }
+
+    @cached_property
+    def _counts(self) -> dict[str, int]:
+        return hub_splits(self.hub.repo, self.hub.config, self.hub.revision)
+
+
+def unread_files(folder: Path, used: Collection[str]) -> dict[str, int]:
+    """How many rows the folder holds beside those of the splits `used`, by file; shards count as one file."""
+    if not folder.is_dir():
+        return {}
+    read = {path for split in used for path in split_files(folder, split)}
+    counts: dict[str, int] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in ROW_SUFFIXES and path.is_file() and path not in read:
+            place = str(path.with_name(re.sub(r"-\d+(-of-\d+)?$", "-*", path.stem) + path.suffix))
+            counts[place] = counts.get(place, 0) + count_records(path)
+    return counts

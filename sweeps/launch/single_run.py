@@ -18,7 +18,7 @@ from portal.artifacts.artifact_files import WEIGHTS
 from portal.bases.base import Base, load_base, outline_base
 from portal.bases.files import resolve
 from portal.config import Activations, Method, Precision, PrecisionChoice, RunConfig, paper_hidden
-from portal.data.suite import Suite, examples_hash
+from portal.data.suites import Suite, examples_hash
 from portal.data.token_cache import read_cache
 from portal.data.token_rows import TokenRow
 from portal.evaluate.loglikelihood import guess_left, score_rows
@@ -30,8 +30,7 @@ from portal.modules import ALL_MODULES
 from portal.recipes import find_recipe
 from portal.storage.atomic import replace_link
 from portal.storage.paths import Folder, file_sha256
-from portal.tasks.descriptions import Descriptions
-from portal.tasks.example import SPLITS
+from portal.tasks.example import SPLITS, Descriptions
 from portal.text.encoder import check_library, find_encoder
 from portal.train_config import LatentStart
 from sweeps.launch.executors import refusing_here

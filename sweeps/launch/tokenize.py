@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from portal.bases.family import base_config, load_tokenizer
-from portal.data.suite import Suite, split_manifest
+from portal.data.suites import Suite, split_manifest
 from portal.data.token_cache import SHARD_ROWS, cached_extent, check_cache, write_cache
 from portal.data.token_rows import encode_examples, rows_to_table
 from portal.storage.paths import Folder

@@ -28,7 +28,7 @@ from portal.bases.precision import QUANTISED, check_precision, no_bf16
 from portal.bases.sites import check_coverage, check_modules, check_rank, coverage_note, group_sites
 from portal.config import BaseRef, DeviceChoice, DeviceKind, RunConfig
 from portal.data.conversation import has_template, template_note
-from portal.data.suite import Suite
+from portal.data.suites import Suite
 from portal.data.token_cache import cached_extent
 from portal.data.token_rows import Extent, encode_examples, extent_of
 from portal.evaluate.text_metrics import check_metric_name, find_metric
@@ -38,7 +38,7 @@ from portal.results import ACC_NORM, MANY_TASKS, tasks_by_kind
 from portal.storage.hub import hub_answers
 from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS, Example
-from portal.tasks.example_stream import ExampleFile
+from portal.tasks.prompt_folder import ExampleFile
 from portal.text.encoder import check_library
 from sweeps.planning.cost_model import Execution
 from sweeps.planning.memory import decoder_shape, fullest_part

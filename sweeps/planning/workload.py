@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from portal.bases.family import base_sites, base_takes_branches
 from portal.config import RunConfig
 from portal.data.sampling import balanced_sizes, num_batches
-from portal.data.suite import Suite
+from portal.data.suites import Suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.evaluate.loglikelihood import MAX_TOKENS
 from portal.forward.microbatch import (

@@ -28,7 +28,7 @@ from portal.messages import explain, nearest
 from portal.search_record import SEARCH_FILE, Importance, SearchRecord, SearchTrial
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.records import read_yaml
-from portal.tasks.file_task import is_task_file
+from portal.tasks.task_file import is_task_file
 from portal.train_config import TrainConfig
 from sweeps.launch.driver import run_study
 from sweeps.launch.executors import ExecutorName, Wanted, find_executor

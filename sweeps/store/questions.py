@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from portal.data.suite import Suite
+from portal.data.suites import Suite
 from portal.results import QUESTIONS, write_table
 from portal.storage.paths import Folder
 from portal.tasks.example import Example

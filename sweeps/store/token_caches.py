@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from portal.bases.family import tokenizer_digest
-from portal.data.suite import Suite
+from portal.data.suites import Suite
 from portal.data.token_cache import CACHE_FORMAT
 from portal.frozen import content_key
 from portal.storage.paths import Folder

@@ -10,7 +10,7 @@ from portal.data.suites import NAMED_TASKS, SUITES, load_suite
 from portal.messages import nearest
 from portal.storage.paths import folder_contents
 from portal.storage.records import read_yaml
-from portal.tasks.file_task import is_task_file, load_task_file
+from portal.tasks.task_file import is_task_file, load_task_file
 from sweeps.study.study_file import StudyFile, check_names, faults_of, with_variants
 
 STUDY = "study.yaml"

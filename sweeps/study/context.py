@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from portal.bases.files import resolve
 from portal.config import BaseRef, DataConfig, Precision, PrecisionChoice
-from portal.data.suite import Suite, examples_hash, outline_suite, with_task_files
-from portal.data.suites import open_suite
+from portal.data.suites import Suite, examples_hash, open_suite, outline_suite, with_task_files
 from portal.storage.paths import Folder
 from portal.tasks.records import RowsNotAtHandError
 from portal.text.encoder import Encoder, find_encoder

@@ -26,14 +26,14 @@ from portal.config import (
     TextConfig,
     paper_hidden,
 )
-from portal.data.suite import Suite
+from portal.data.suites import Suite
 from portal.frozen import Frozen
 from portal.messages import nearest
 from portal.methods import MethodSpec, stage_of_method
 from portal.recipes import RECIPES
 from portal.storage.paths import Folder
 from portal.storage.records import read_yaml
-from portal.tasks.file_task import is_task_file
+from portal.tasks.task_file import is_task_file
 from portal.train_config import TrainConfig
 from sweeps.study.catalogue import find_study
 from sweeps.study.context import StudyContext

@@ -26,8 +26,7 @@ from portal import results
 from portal.bases.registry import known_bases
 from portal.cli import exit_codes, main
 from portal.cli.app import app
-from portal.data.suite import examples_hash, outline_suite
-from portal.data.suites import NAMED_TASKS, load_suite
+from portal.data.suites import NAMED_TASKS, examples_hash, load_suite, outline_suite
 from portal.messages import one_line
 from portal.tasks.records import RowsNotAtHandError
 from sweeps.study.catalogue import shipped_studies

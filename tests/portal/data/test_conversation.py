@@ -7,7 +7,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from portal.bases.family import load_tokenizer
-from portal.data.conversation import DEFAULT_TEMPLATE, has_template, render_turn, start_turn, template_note
+from portal.data.conversation import has_template, render_turn, start_turn, template_note
 
 CHATML = (
     "{% if tools %}<|im_start|>tools\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
@@ -66,16 +66,19 @@ def test_an_end_token_in_an_earlier_turn_ends_nothing(tokenizer: PreTrainedToken
     assert "In Oakham.<|im_end|>" in tokenizer.decode(list(prompt))
 
 
-@pytest.mark.parametrize("content", ["end", "im", "|", "<|im_end|"])
-def test_a_content_that_looks_like_the_end_is_told_from_it(
-    tokenizer: PreTrainedTokenizerBase, content: str
+def test_a_content_that_looks_like_the_end_is_told_from_it(tokenizer: PreTrainedTokenizerBase) -> None:
+    for content in ("end", "im", "|", "<|im_end|"):
+        _, answer = render_turn(conversation({**ANSWER, "content": content}), tokenizer)
+        assert tokenizer.decode(list(answer)) == f"{content}<|im_end|>"
+
+
+def test_tools_go_through_the_template_and_a_call_of_them_is_trained_whole(
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    _, answer = render_turn(conversation({**ANSWER, "content": content}), tokenizer)
+    tools = [{"type": "function", "function": {"name": "find", "parameters": {}}}]
+    prompt, _ = render_turn(conversation(ANSWER, tools=tools), tokenizer)
+    assert '"name": "find"' in tokenizer.decode(list(prompt))
 
-    assert tokenizer.decode(list(answer)) == f"{content}<|im_end|>"
-
-
-def test_a_call_of_tools_is_trained_whole(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", "[CALLS]"]})
     called = "{% if m.get('tool_calls') %}[CALLS]{{ m['tool_calls'] | tojson }}{% endif %}{{ m['content'] }}"
     tokenizer.chat_template = CHATML.replace("{{ m['content'] }}", called)
@@ -83,13 +86,6 @@ def test_a_call_of_tools_is_trained_whole(tokenizer: PreTrainedTokenizerBase) ->
     _, answer = render_turn(conversation(calls), tokenizer)
 
     assert tokenizer.decode(list(answer)) == '[CALLS][{"function": {"name": "find"}}]<|im_end|>'
-
-
-def test_tools_go_through_the_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    tools = [{"type": "function", "function": {"name": "find", "parameters": {}}}]
-    prompt, _ = render_turn(conversation(ANSWER, tools=tools), tokenizer)
-
-    assert '"name": "find"' in tokenizer.decode(list(prompt))
 
 
 def test_a_base_without_a_template_gets_the_stated_one_with_its_end_token() -> None:
@@ -112,25 +108,23 @@ def test_a_template_without_an_end_gets_the_tokenizers(tokenizer: PreTrainedToke
     assert tokenizer.decode(list(answer)).endswith("In Oakham. <eos>")
 
 
-@pytest.mark.parametrize(
-    ("template", "tools", "reason"),
-    [
-        ("{{ raise_exception('no system role') }}", None, "cannot render it .*no system role"),
-        ("{{ messages[-1].content }}{{ add_generation_prompt }}", None, "does not go on with the answer"),
-        (None, [{"name": "find"}], "no chat template, and the one in its place has no tools"),
-    ],
-)
-def test_what_a_template_cannot_do_is_said(
-    tokenizer: PreTrainedTokenizerBase, template: str | None, tools: list[Any] | None, reason: str
-) -> None:
-    tokenizer.chat_template = template
-    with pytest.raises(ValueError, match=reason):
-        render_turn(conversation(ANSWER, tools=tools), tokenizer)
-
-
-def test_the_stated_template_has_room_for_texts_alone() -> None:
-    tokenizer = load_tokenizer("mini-qwen3-s")
+def test_what_a_template_cannot_do_is_said(tokenizer: PreTrainedTokenizerBase) -> None:
     calls = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "find"}}]}
-    with pytest.raises(ValueError, match="it has room for texts alone"):
-        render_turn(conversation(calls), tokenizer)
-    assert "Assistant:" in DEFAULT_TEMPLATE
+    with_tools = conversation(ANSWER, tools=[{"name": "find"}])
+    for template, asked, reason in (
+        (
+            "{{ raise_exception('no system role') }}",
+            conversation(ANSWER),
+            "cannot render it .*no system role",
+        ),
+        (
+            "{{ messages[-1].content }}{{ add_generation_prompt }}",
+            conversation(ANSWER),
+            "does not go on with",
+        ),
+        (None, with_tools, "no chat template, and the one in its place has no tools"),
+        (None, conversation(calls), "it has room for texts alone"),
+    ):
+        tokenizer.chat_template = template
+        with pytest.raises(ValueError, match=reason):
+            render_turn(asked, tokenizer)

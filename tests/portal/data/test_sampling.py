@@ -1,6 +1,7 @@
 """Data order is a pure function of (seed, step)."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ def rows_of(count: int, task: str = "colours") -> list[TokenRow]:
     return [make_row((1,), ((2,), (3,)), task=task, name=f"{index:04d}") for index in range(count)]
 
 
-def names(rows: tuple[TokenRow, ...]) -> list[str]:
+def names(rows: Sequence[TokenRow]) -> list[str]:
     return [row.id for row in rows]
 
 
@@ -60,22 +61,22 @@ def test_no_task_of_a_balanced_batch_is_without_a_row_or_has_more_tokens_than_on
     assert ordered == sorted(ordered, reverse=True)
 
 
-def test_250_calibration_rows_contain_125_and_are_drawn_from_everywhere() -> None:
+def test_calibration_and_evaluation_rows_are_drawn_from_everywhere_by_seed_and_task() -> None:
     rows = rows_of(1000)
-
-    small, large = calibration_rows(rows, 125, 0), calibration_rows(rows, 250, 0)
+    small, large, scored = (
+        calibration_rows(rows, 125, 0),
+        calibration_rows(rows, 250, 0),
+        evaluation_rows(rows, 99),
+    )
 
     assert set(names(small)) < set(names(large))
     assert len(set(names(large))) == 250
-    assert max(names(small)) > "0800"
-    assert min(names(small)) < "0200"
-
-
-def test_seeds_and_tasks_draw_different_calibration_sets() -> None:
-    rows = rows_of(100)
-
-    assert names(calibration_rows(rows, 20, 0)) != names(calibration_rows(rows, 20, 1))
-    assert names(calibration_rows(rows, 20, 0)) != names(calibration_rows(rows_of(100, "sums"), 20, 0))
+    for drawn in (small, large, scored):
+        assert min(names(drawn)) < "0200"
+        assert max(names(drawn)) > "0800"
+    assert names(calibration_rows(rows, 125, 1)) != names(small)
+    assert names(calibration_rows(rows_of(1000, "sums"), 125, 0)) != names(small)
+    assert evaluation_rows(rows, 99) == scored != tuple(rows[:99])
 
 
 @given(
@@ -109,22 +110,15 @@ def test_a_batch_depends_on_seed_and_step_alone(step: int, seed: int) -> None:
     assert batch_rows(rows, batch_size=4, seed=seed, stream=0, step=step) == first
 
 
-def test_passes_streams_seeds_and_tasks_have_orders_of_their_own() -> None:
+def test_passes_streams_seeds_and_tasks_have_orders_of_their_own_and_none_that_of_calibration() -> None:
     def order(*, seed: int = 0, stream: int = 0, number: int = 0, task: str = "colours") -> tuple[str, ...]:
         rows = rows_of(40, task)
         return tuple(names(batch_rows(rows, batch_size=40, seed=seed, stream=stream, step=number)))
 
     orders = [order(), order(number=1), order(stream=1), order(seed=1), order(task="sums")]
+    orders.append(tuple(names(calibration_rows(rows_of(40), None, 0))))
 
     assert len(set(orders)) == len(orders)
-
-
-def test_the_order_of_a_pass_is_not_the_calibration_permutation() -> None:
-    rows = rows_of(40)
-
-    assert names(batch_rows(rows, batch_size=40, seed=0, stream=0, step=0)) != names(
-        calibration_rows(rows, None, 0)
-    )
 
 
 @given(count=st.integers(1, 50), size=st.integers(1, 60))
@@ -133,14 +127,6 @@ def test_evaluation_rows_are_at_most_size_in_the_rows_own_order(count: int, size
 
     assert len(chosen) == min(size, count)
     assert names(chosen) == sorted(set(names(chosen)))
-
-
-def test_evaluation_rows_are_a_sample_and_not_the_leading_rows() -> None:
-    rows = rows_of(1000)
-
-    assert evaluation_rows(rows, 100) == evaluation_rows(rows, 100)
-    assert evaluation_rows(rows, 100) != tuple(rows[:100])
-    assert max(names(evaluation_rows(rows, 100))) > "0800"
 
 
 def test_the_last_batch_of_a_pass_may_be_partial() -> None:

@@ -1,4 +1,4 @@
-"""Conformance with lm-eval 0.4.13: the same strings, log-likelihoods, and accuracies of every document."""
+"""Conformance with lm-eval 0.4.13: the same strings, log-likelihoods, accuracies and written answers."""
 
 import shutil
 from pathlib import Path
@@ -8,32 +8,24 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from portal.bases.base import Base
+from portal.answers import AnswerConfig
+from portal.bases.base import Base, load_base
+from portal.data.suites import load_suite, open_suite
 from portal.data.token_rows import encode_example
 from portal.evaluate.loglikelihood import score_rows
-from portal.tasks.example import Example
+from portal.evaluate.text_metrics import find_metric
+from portal.tasks.example import SPLITS, Example
 from portal.tasks.lm_eval import _load, load_lm_eval_task, to_example
+from portal.tasks.portal14 import BUILDERS
 from portal.tasks.records import split_files
 from tests.support.bases import make_base
 from tests.support.counts import nightly
+from tests.support.lm_eval_answers import lm_evals, ours, write_rows
 from tests.support.shared import ROWS, needs_rows
 
 pytestmark = pytest.mark.oracle
-NAMES = {
-    "arc_challenge": "arc_challenge",
-    "arc_easy": "arc_easy",
-    "boolq": "boolq",
-    "cb": "cb",
-    "commonsense_qa": "commonsense_qa",
-    "copa": "copa",
-    "hellaswag": "hellaswag",
-    "openbookqa": "openbookqa",
-    "sciq": "sciq",
-    "sglue_rte": "rte",
-    "truthfulqa_mc1": "truthfulqa",
-    "wic": "wic",
-    "winogrande": "winogrande",
-    "wsc": "wsc",
+NAMES = {"sglue_rte": "rte", "truthfulqa_mc1": "truthfulqa"} | {
+    name: name for name in BUILDERS if name not in ("rte", "truthfulqa")
 }
 """lm-eval's tasks of the fourteen data sets, and the folders of their rows."""
 DOCUMENTS = 12
@@ -109,32 +101,17 @@ def test_contexts_continuations_scores_and_accuracies_are_those_of_lm_eval(
 
 
 @needs_rows
-def test_rows_to_train_on_and_to_choose_on_share_no_document(folder: Path) -> None:
+def test_splits_share_no_document_and_some_tasks_have_only_rows_to_report(folder: Path) -> None:
     splits, _ = load_lm_eval_task("copa", folder)
-
     ids = [example.id for examples in splits.values() for example in examples]
-    assert {split: len(examples) for split, examples in splits.items()} == {
-        "train": 36,
-        "validation": 4,
-        "test": 40,
-    }
+    assert [len(splits[split]) for split in SPLITS] == [36, 4, 40]
     assert len(set(ids)) == len(ids)
 
-
-@needs_rows
-def test_a_task_without_rows_to_train_on_has_only_those_to_report(folder: Path) -> None:
     splits, _ = load_lm_eval_task("truthfulqa_mc1", folder)
-
-    assert (splits["train"], splits["validation"], len(splits["test"])) == ([], [], 40)
-
-
-@needs_rows
-def test_winogrande_scores_one_ending_after_two_contexts(folder: Path) -> None:
+    assert [len(splits[split]) for split in SPLITS] == [0, 0, 40]
     example = load_lm_eval_task("winogrande", folder)[0]["test"][0]
-
     assert example.contexts is not None
-    assert len(set(example.contexts)) == 2
-    assert len(set(example.choices)) == 1
+    assert (len(set(example.contexts)), len(set(example.choices))) == (2, 1)
 
 
 @pytest.mark.parametrize("family", ["qwen3", "gemma3"])
@@ -165,29 +142,21 @@ def test_a_document_whose_right_choice_stands_twice_is_left_out() -> None:
     assert (merged.choices, merged.gold) == ((" a", " b"), 1)
 
 
-def test_an_unknown_task_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
-    from portal.data.suites import open_suite
-
-    with pytest.raises(
-        ValueError, match=r"suite 'lm-eval' has no task 'arc_eesy' .*; did you mean 'arc_easy'"
-    ):
-        open_suite("lm-eval", ["arc_eesy"], data=str(tmp_path))
-
-
-def test_all_tasks_at_once_are_refused() -> None:
-    from portal.data.suites import open_suite
-
-    with pytest.raises(ValueError, match=r"suite 'lm-eval' has .* tasks: name those you want"):
-        open_suite("lm-eval", None)
-
-
-def test_a_task_of_another_type_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_task_one_of_another_type_and_all_at_once_are_refused(tmp_path: Path) -> None:
     (tmp_path / "lambada_openai").mkdir()
     pq.write_table(pa.table({"text": ["one two three"]}), tmp_path / "lambada_openai" / "test.parquet")
 
-    refused = "'lambada_openai' is of type 'loglikelihood'; only multiple_choice and generate_until tasks"
-    with pytest.raises(ValueError, match=refused):
-        load_lm_eval_task("lambada_openai", tmp_path)
+    for refused, message in (
+        (lambda: open_suite("lm-eval", ["arc_eesy"], data=str(tmp_path)), "did you mean 'arc_easy'"),
+        (lambda: open_suite("lm-eval", None), r"suite 'lm-eval' has .* tasks: name those you want"),
+        (lambda: find_metric("lm-eval:gsm9k"), "lm-eval has no task 'gsm9k'"),
+        (
+            lambda: load_lm_eval_task("lambada_openai", tmp_path),
+            "'lambada_openai' is of type 'loglikelihood'; only multiple_choice and generate_until tasks",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
 
 
 @needs_rows
@@ -207,3 +176,60 @@ def test_a_row_that_the_tasks_templates_cannot_read_is_named(folder: Path, tmp_p
 
     with pytest.raises(ValueError, match="lm-eval task 'copa', split 'validation', row 2: its templates"):
         load_lm_eval_task("copa", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("lm-eval"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["triviaqa", "nq_open", "drop"])
+def test_texts_and_scores_are_lm_evals_on_an_embedded_base(name: str, written: Path) -> None:
+    base = load_base("mini-qwen3-s")
+
+    assert ours(base, name, written) == lm_evals(base, name, written)
+
+
+def test_settings_and_right_answers_are_the_tasks_own(written: Path) -> None:
+    suite = load_suite("lm-eval", data=str(written))
+    answers = suite.answers_of(("gsm8k", "triviaqa"))
+
+    assert answers["gsm8k"] == AnswerConfig(
+        metric="lm-eval:gsm8k", stop=("Question:", "</s>", "<|im_end|>"), max_new_tokens=256
+    )
+    example = suite.examples("triviaqa", "train")[0]
+    assert example.choices == (" Paris",)
+    assert example.prompt.endswith("?\nAnswer:")
+    assert example.written is not None
+    assert example.written.references[0] == "Paris"
+
+
+def test_shots_are_the_same_whenever_a_task_is_loaded(written: Path) -> None:
+    first, second = (load_suite("lm-eval", data=str(written)) for _ in range(2))
+
+    for split in SPLITS:
+        assert list(first.examples("gsm8k", split)) == list(second.examples("gsm8k", split))
+    assert first.examples("gsm8k", "test")[0].prompt.count("Question:") == 6
+
+
+def test_an_answer_is_judged_without_the_data_set(written: Path) -> None:
+    suite = load_suite("lm-eval", data=str(written))
+    for name, right in (("gsm8k", "so #### 12"), ("triviaqa", " PARIS!")):
+        example = next(
+            each
+            for each in suite.examples(name, "test")
+            if each.written is not None and each.written.references[0].endswith(("#### 12", "Paris"))
+        )
+        assert example.written is not None
+        measure = find_metric(f"lm-eval:{name}")
+        assert measure(right, example.written.references) == 1.0
+        assert measure("#### 99", example.written.references) == 0.0
+
+
+def test_a_task_whose_answers_are_drawn_is_refused(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = _load("gsm8k", written)
+    monkeypatch.setitem(task.config.generation_kwargs, "do_sample", True)
+    monkeypatch.setitem(task.config.generation_kwargs, "temperature", 0.7)
+    with pytest.raises(ValueError, match="draws its answers by chance"):
+        load_suite("lm-eval", data=str(written)).answers_of(["gsm8k"])

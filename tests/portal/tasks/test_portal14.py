@@ -1,13 +1,14 @@
-"""The fourteen builders on real rows of each (beside the checkout; skipped where they are not)."""
+"""The fourteen builders on real rows of each, and their known sizes (skipped where there are no rows)."""
 
 import re
+from collections import Counter
+from statistics import mean, quantiles
 
 import pytest
 
-from portal.data.suite import Suite
-from portal.data.suites import load_suite
-from portal.tasks.example import SPLITS, Example
-from portal.tasks.portal14 import BUILDERS
+from portal.data.suites import Suite, load_suite, outline_suite
+from portal.tasks.example import SPLITS, shared_start
+from portal.tasks.portal14 import BUILDERS, SIZES, SizedRows
 from tests.support.shared import ROWS, needs_rows
 
 LABELS = {
@@ -17,6 +18,20 @@ LABELS = {
     "wsc": {" no", " yes"},
     "boolq": {" no", " yes"},
 }
+PROMPTS = {
+    "rte": r"(?s).+\nQuestion: .+ True or False\?\nAnswer:",
+    "cb": r"(?s).+\nQuestion: .+ True, False, or Neither\?\nAnswer:",
+    "copa": r".+[^.?!] (because|therefore)",
+    "wic": r"Sentence 1: .+\nSentence 2: .+\nQuestion: Is the word '.+' used the same way "
+    r"in both sentences\?\nAnswer:",
+    "wsc": r'(?s).+\nQuestion: In the passage above, does the pronoun ".+" refer to ".+"\?\nAnswer:',
+    "boolq": r"(?s).+\nQuestion: .+\?\nAnswer:",
+    "sciq": r"(?s)Question: .+\nAnswer:",
+    "hellaswag": r"[^\[\]]+: [^\[\]]+",
+    "winogrande": r"[^_]+",
+}
+WHOLE = set(BUILDERS) - {"wsc", "boolq", "hellaswag", "winogrande", "sciq"}
+"""Tasks of whose rows all are there that are read."""
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +52,9 @@ def test_every_real_row_becomes_an_example_with_spaced_choices_and_its_gold(suit
     assert sum(suite.lint(task).dropped.values()) == 0
     if task in LABELS:
         assert {choice for e in examples for choice in e.choices} == LABELS[task]
-
-
-@needs_rows
-@pytest.mark.parametrize("task", BUILDERS)
-def test_no_cluster_is_in_both_training_and_validation(suite: Suite, task: str) -> None:
-    train, validation = (
-        {example.cluster for example in suite.examples(task, split)} for split in ("train", "validation")
-    )
-
+    for example in by_split["test"] if task in PROMPTS else ():
+        assert re.fullmatch(PROMPTS[task], example.prompt), example
+    train, validation = ({example.cluster for example in by_split[split]} for split in SPLITS[:2])
     assert not train & validation
 
 
@@ -68,33 +77,6 @@ def test_the_choices_of_a_row_are_in_the_same_order_wherever_it_is_read(suite: S
 
 
 @needs_rows
-@pytest.mark.parametrize(
-    ("task", "prompt"),
-    [
-        ("rte", r"(?s).+\nQuestion: .+ True or False\?\nAnswer:"),
-        ("cb", r"(?s).+\nQuestion: .+ True, False, or Neither\?\nAnswer:"),
-        ("copa", r".+[^.?!] (because|therefore)"),
-        (
-            "wic",
-            r"Sentence 1: .+\nSentence 2: .+\nQuestion: Is the word '.+' used the same way "
-            r"in both sentences\?\nAnswer:",
-        ),
-        (
-            "wsc",
-            r'(?s).+\nQuestion: In the passage above, does the pronoun ".+" refer to ".+"\?\nAnswer:',
-        ),
-        ("boolq", r"(?s).+\nQuestion: .+\?\nAnswer:"),
-        ("sciq", r"(?s)Question: .+\nAnswer:"),
-        ("hellaswag", r"[^\[\]]+: [^\[\]]+"),
-        ("winogrande", r"[^_]+"),
-    ],
-)
-def test_prompts_have_the_form_of_their_task(suite: Suite, task: str, prompt: str) -> None:
-    for example in suite.examples(task, "test"):
-        assert re.fullmatch(prompt, example.prompt), example
-
-
-@needs_rows
 def test_copa_keeps_a_leading_i_and_lowers_every_other_first_letter(suite: Suite) -> None:
     first = [choice[1:] for e in suite.examples("copa", "train") for choice in e.choices]
 
@@ -105,13 +87,11 @@ def test_copa_keeps_a_leading_i_and_lowers_every_other_first_letter(suite: Suite
 @needs_rows
 def test_winogrande_choices_carry_the_rest_of_the_sentence_and_twins_share_a_cluster(suite: Suite) -> None:
     train = suite.examples("winogrande", "train")
-    sizes: dict[str, int] = {}
-    for example in train:
-        sizes[example.cluster] = sizes.get(example.cluster, 0) + 1
-        first, second = example.choices
-        assert _common_end(first, second).strip()
 
-    assert set(sizes.values()) == {2}
+    for example in train:
+        first, second = (choice[::-1] for choice in example.choices)
+        assert first[: shared_start([first, second])].strip()
+    assert set(Counter(example.cluster for example in train).values()) == {2}
 
 
 @needs_rows
@@ -127,71 +107,72 @@ def test_the_last_quarter_of_truthfulqa_is_reported(suite: Suite) -> None:
 
 @needs_rows
 def test_equal_choices_are_made_one_and_counted(suite: Suite) -> None:
-    merged = suite.lint("commonsense_qa").merged
-
-    assert sum(merged.values()) > 0
-    assert all(len(set(e.choices)) == len(e.choices) for e in suite.examples("commonsense_qa", "train"))
+    assert sum(suite.lint("commonsense_qa").merged.values()) > 0
 
 
-def _common_end(first: str, second: str) -> str:
-    count = 0
-    while count < min(len(first), len(second)) and first[-1 - count] == second[-1 - count]:
-        count += 1
-    return first[len(first) - count :]
+RTE = {"premise": "It rains.", "hypothesis": "It is wet.", "label": 0}
+COPA = {"premise": "The cup broke.", "choice1": "It fell.", "choice2": "It slept.", "question": "cause"}
+ARC = {"question": "What is wet?", "choices": {"text": ["rain", "fire"], "label": ["1", "2"]}}
 
 
-def _record(task: str) -> dict[str, object]:
-    """A row of the publisher's schema, in our own words."""
-    return {
-        "rte": {"premise": "It rains.", "hypothesis": "It is wet.", "label": 0},
-        "copa": {
-            "premise": "The cup broke.",
-            "choice1": "It fell.",
-            "choice2": "It slept.",
-            "question": "cause",
-            "label": 0,
-        },
-        "arc_easy": {
-            "question": "What is wet?",
-            "choices": {"text": ["rain", "fire"], "label": ["1", "2"]},
-            "answerKey": "1",
-        },
-    }[task]
+def test_a_malformed_row_is_refused_by_task_split_and_number() -> None:
+    rows: list[tuple[str, dict[str, object], dict[str, object], str]] = [
+        ("rte", RTE, {"label": 2}, "task 'rte', split 'train', row 1: label 2 is none of the 2 choices"),
+        ("rte", RTE, {"premise": None}, "task 'rte', split 'train', row 1: "),
+        ("copa", {**COPA, "label": 0}, {"question": "why"}, "question 'why' is neither 'cause' nor 'effect'"),
+        ("arc_easy", {**ARC, "answerKey": "1"}, {"answerKey": "C"}, "answerKey 'C' is none of 1, 2"),
+    ]
+    for task, row, change, message in rows:
+        with pytest.raises(ValueError, match=message):
+            BUILDERS[task].examples(lambda split, own=[row, row | change]: own)
 
-
-@pytest.mark.parametrize(
-    ("task", "change", "message"),
-    [
-        ("rte", {"label": 2}, "task 'rte', split 'train', row 1: label 2 is none of the 2 choices"),
-        ("rte", {"premise": None}, "task 'rte', split 'train', row 1: "),
-        ("copa", {"question": "why"}, "question 'why' is neither 'cause' nor 'effect'"),
-        ("arc_easy", {"answerKey": "C"}, "answerKey 'C' is none of 1, 2"),
-    ],
-)
-def test_a_malformed_row_is_refused_by_task_split_and_number(
-    task: str, change: dict[str, object], message: str
-) -> None:
-    rows = [_record(task), _record(task) | change]
-
-    with pytest.raises(ValueError, match=re.escape(message)):
-        BUILDERS[task].examples(lambda split: rows)
-
-
-def test_a_renamed_column_is_refused_naming_it_and_those_that_are_there() -> None:
-    row = _record("rte")
-    row["claim"] = row.pop("hypothesis")
-
+    renamed = {"premise": "It rains.", "claim": "It is wet.", "label": 0}
     message = r"task 'rte', split 'train', row 0: no column 'hypothesis'; it has claim, label, premise"
     with pytest.raises(ValueError, match=message):
-        BUILDERS["rte"].examples(lambda split: [row])
+        BUILDERS["rte"].examples(lambda split: [renamed])
 
 
 def test_unlabelled_rows_are_dropped_and_counted() -> None:
-    rows = [_record("rte") | {"premise": f"It rains on day {day}."} for day in range(20)]
+    rows = [RTE | {"premise": f"It rains on day {day}."} for day in range(20)]
     rows[3] |= {"label": -1}
 
     splits, lint = BUILDERS["rte"].examples(lambda split: rows)
 
-    examples: list[Example] = [e for examples in splits.values() for e in examples]
-    assert len(examples) == 2 * 19
+    assert sum(map(len, splits.values())) == 2 * 19
     assert lint.dropped == {("train", "no label"): 1, ("validation", "no label"): 1}
+
+
+def test_every_task_has_rows_as_many_and_as_long_as_stated() -> None:
+    rows = SizedRows("copa", "train")
+
+    assert SIZES.keys() == BUILDERS.keys()
+    assert all(min(sizes.rows) > 0 for sizes in SIZES.values())
+    assert len(rows) == len(list(rows)) == len({example.id for example in rows}) == 360
+    assert [len(example.prompt) for example in rows[:5]] == list(SIZES["copa"].prompt_chars)
+    assert {len(choice) for example in rows[-3:] for choice in example.choices} == {29}
+    assert rows[-1].id == rows[359].id
+
+
+def test_an_outline_has_the_tasks_of_its_suite_and_says_what_it_is() -> None:
+    suite = load_suite("portal14")
+    outlined = outline_suite(suite)
+
+    assert (outlined.is_outline, suite.is_outline) == (True, False)
+    assert len(outlined.examples("boolq", "test")) == 3270
+    with pytest.raises(ValueError, match="suite 'mini': the sizes of its tasks are not known here"):
+        outline_suite(load_suite("mini"))
+
+
+@pytest.mark.slow
+@needs_rows
+@pytest.mark.parametrize("task", BUILDERS)
+def test_sizes_are_those_of_real_rows(suite: Suite, task: str) -> None:
+    sizes, examples = SIZES[task], {split: suite.examples(task, split) for split in SPLITS}
+    every = [example for own in examples.values() for example in own]
+
+    if task in WHOLE:
+        assert tuple(len(examples[split]) for split in SPLITS) == sizes.rows
+    tenths = quantiles([len(example.prompt) for example in every], n=10)
+    assert sizes.prompt_chars == tuple(round(tenths[place]) for place in (0, 2, 4, 6, 8))
+    assert sizes.choice_chars == pytest.approx(mean(len(c) for e in every for c in e.choices), abs=0.6)
+    assert sizes.choices == pytest.approx(mean(len(example.choices) for example in every), abs=0.5)

@@ -1,11 +1,10 @@
-"""Rows from a folder, and what a hub that cannot be reached says."""
+"""Rows by split from a file, a folder and the hub: none are left out unseen, faults are told by file."""
 
+import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -13,6 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from portal.tasks.records import (
+    FileRows,
+    FolderRows,
+    HubRows,
+    HubSource,
+    Record,
+    RowSource,
     count_records,
     folder_records,
     hub_records,
@@ -23,54 +28,50 @@ from portal.tasks.records import (
 )
 from tests.support.studies import PATIENCE_S
 
+COUNTS = {"train": 5, "validation": 3, "dev": 2}
+
+
+def write(path: Path, rows: list[Record]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
 
 def test_shards_of_a_split_are_read_in_order(tmp_path: Path) -> None:
     for shard in (1, 0, 2):
-        pq.write_table(
-            pa.table({"n": [shard * 10, shard * 10 + 1]}), tmp_path / f"train-{shard:05d}-of-00003.parquet"
-        )
+        table = pa.table({"n": [shard * 10, shard * 10 + 1]})
+        pq.write_table(table, tmp_path / f"train-{shard:05d}-of-00003.parquet")
 
     assert [record["n"] for record in folder_records(tmp_path, "train")] == [0, 1, 10, 11, 20, 21]
     assert len(split_files(tmp_path, "train")) == 3
 
 
-def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_text("\n")
-
-    with pytest.raises(ValueError, match=r"train.jsonl: no rows"):
-        folder_records(tmp_path, "train")
-
-
-def test_a_line_that_is_no_json_is_refused_by_file(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_text('{"a": 1}\n{"a": \n')
-
-    with pytest.raises(ValueError, match=r"train.jsonl: not readable as jsonl"):
-        folder_records(tmp_path, "train")
-
-
-READERS: dict[str, Callable[[Path], Any]] = {
-    "all": read_records,
-    "streamed": lambda path: list(stream_records(path)),
-    "counted": count_records,
-}
+def test_a_folder_whose_rows_cannot_be_read_is_refused_by_the_file(tmp_path: Path) -> None:
+    for number, (name, content, message) in enumerate(
+        (
+            ("train.jsonl", "\n", r"train.jsonl: no rows"),
+            ("train.jsonl", '{"a": 1}\n{"a": \n', r"train.jsonl: not readable as jsonl \(line 2, column"),
+            ("train.jsonl", "[]", r"train.jsonl: not readable as jsonl \(line 1: not an object"),
+            ("train.jsonl.gz", "", r"train.jsonl.gz: rows are read from .* not from .gz files"),
+        )
+    ):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / name).write_text(content)
+        with pytest.raises(ValueError, match=message):
+            folder_records(tmp_path / str(number), "train")
 
 
-@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
-@pytest.mark.parametrize(
-    ("name", "remedy"),
-    [
+def test_a_file_in_another_format_is_refused_by_its_name_with_a_way_to_convert_it(tmp_path: Path) -> None:
+    for name, remedy in (
         ("a.csv", "convert it with: python -c"),
         ("a.json", "one JSON object per line"),
         ("a", "its rows to one"),
-    ],
-)
-def test_a_file_in_another_format_is_refused_by_its_name_with_a_way_to_convert_it(
-    name: str, remedy: str, read: Callable[[Path], Any], tmp_path: Path
-) -> None:
-    (tmp_path / name).write_text("a,b\n1,x\n")
-
-    with pytest.raises(ValueError, match=rf"{name}: rows are read from .parquet and .jsonl files.*{remedy}"):
-        read(tmp_path / name)
+    ):
+        (tmp_path / name).write_text("a,b\n1,x\n")
+        message = rf"{name}: rows are read from .parquet and .jsonl files.*{remedy}"
+        for read in (read_records, count_records, lambda path: list(stream_records(path))):
+            with pytest.raises(ValueError, match=message):
+                read(tmp_path / name)
 
 
 def test_the_advice_for_a_csv_file_converts_it(tmp_path: Path) -> None:
@@ -96,13 +97,6 @@ def test_rows_are_counted_without_reading_a_parquet_file(tmp_path: Path) -> None
         count_records(tmp_path / "torn.parquet")
 
 
-def test_a_folder_with_a_split_in_another_format_is_refused_by_that_file(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl.gz").write_bytes(b"")
-
-    with pytest.raises(ValueError, match=r"train.jsonl.gz: rows are read from .* not from .gz files"):
-        folder_records(tmp_path, "train")
-
-
 def test_a_hub_that_does_not_answer_is_not_asked_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -111,9 +105,7 @@ def test_a_hub_that_does_not_answer_is_not_asked_again(
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     asked: list[str] = []
-    monkeypatch.setattr(
-        "huggingface_hub.HfApi.dataset_info", lambda self, repo, **_: asked.append(repo), raising=True
-    )
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda self, repo, **_: asked.append(repo))
 
     with pytest.raises(ValueError, match="OfflineModeIsEnabled"):
         hub_records("nobody/nothing", None, "0" * 40, "train")
@@ -129,8 +121,74 @@ def test_a_data_set_that_cannot_be_fetched_says_what_would_do(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
 
-    with pytest.raises(ValueError, match=r"data set 'nobody/nothing'.*--data or PORTAL_DATA") as error:
-        hub_records("nobody/nothing", None, "0" * 40, "train")
-    assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match=r"data set 'nobody/nothing'.*--data or PORTAL_DATA"):
-        hub_splits("nobody/nothing", None, "0" * 40)
+    for read in (hub_splits, lambda *place: hub_records(*place, "train")):
+        with pytest.raises(ValueError, match=r"data set 'nobody/nothing'.*--data or PORTAL_DATA") as error:
+            read("nobody/nothing", None, "0" * 40)
+        assert "\n" not in str(error.value)
+
+
+@pytest.fixture(params=["file", "folder", "hub"])
+def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RowSource:
+    """Five rows of train, three of validation and two of dev."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = {split: [{"n": n, "split": split} for n in range(count)] for split, count in COUNTS.items()}
+    if request.param == "file":
+        return FileRows(write(tmp_path / "all.jsonl", [row for each in rows.values() for row in each]))
+    for split, each in rows.items():
+        write(tmp_path / "rows" / f"{split}.jsonl", each)
+    if request.param == "folder":
+        return FolderRows(tmp_path / "rows")
+    entries = "".join(f"  - {{split: {split}, path: {split}.jsonl}}\n" for split in COUNTS)
+    text = f"---\nconfigs:\n- config_name: a\n  data_files:\n{entries}---\n"
+    (tmp_path / "rows" / "README.md").write_text(text)
+    return HubRows(HubSource(str(tmp_path / "rows"), "a", None))
+
+
+def test_every_source_has_the_same_rows_by_split_and_counts_those_left_out(source: RowSource) -> None:
+    assert {split: len(source.read(split)) for split in COUNTS} == COUNTS
+    assert {row["split"] for row in source.read("dev")} == {"dev"}
+    assert [source.has(split) for split in (*COUNTS, "test")] == [True, True, True, False]
+    dev, validation = source.unread(("train", "test")).items()
+    assert ("dev" in dev[0], dev[1], "validation" in validation[0], validation[1]) == (True, 2, True, 3)
+    assert source.unread(COUNTS) == {}
+
+
+def test_a_part_of_a_split_of_the_hub_counts_as_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    for split in ("train", "validation", "test"):
+        write(tmp_path / "rows" / f"{split}.jsonl", [{"n": n} for n in range(10)])
+    hub = HubRows(HubSource(str(tmp_path / "rows"), None, None))
+
+    assert len(hub.read("train[:80%]+validation")) == 18
+    unread = hub.unread(("train[:80%]+validation", "train[80%:]"))
+    assert unread == {f"split 'test' of {tmp_path / 'rows'}": 10}
+
+
+def test_rows_of_one_file_name_all_their_splits_or_none(tmp_path: Path) -> None:
+    source = FileRows(write(tmp_path / "all.jsonl", [{"n": n, "split": None} for n in range(4)]))
+    assert len(source.read("train")) == 4
+    assert source.unread(()) == {}
+    assert not source.has("train")
+
+    faults: list[tuple[list[Record], str]] = [
+        ([], "all.jsonl: no rows"),
+        ([{"split": "train"}, {"n": 1}], "some rows name a split and some do not"),
+        ([{"split": 1}], "a split must be text, got 1"),
+    ]
+    for rows, message in faults:
+        with pytest.raises(ValueError, match=message):
+            FileRows(write(tmp_path / "all.jsonl", rows)).read("train")
+
+
+def test_what_a_folder_has_beside_its_splits_is_counted_or_refused(tmp_path: Path) -> None:
+    for shard in range(2):
+        pq.write_table(pa.table({"n": [1, 2, 3]}), tmp_path / f"dev-{shard:05d}-of-00002.parquet")
+    pq.write_table(pa.table({"n": [1]}), tmp_path / "train.parquet")
+    write(tmp_path / "train.jsonl", [{"n": 1}, {"n": 2}])
+    (tmp_path / "README.md").write_text("no rows")
+    (tmp_path / "test.csv").write_text("n\n1\n")
+
+    unread = {str(tmp_path / "dev-*.parquet"): 6, str(tmp_path / "train.jsonl"): 2}
+    assert FolderRows(tmp_path).unread(("train",)) == unread
+    with pytest.raises(ValueError, match=r"test.csv: rows are read from .* files, not from .csv"):
+        FolderRows(tmp_path).has("test")

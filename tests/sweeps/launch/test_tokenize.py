@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.bases.registry import known_bases
-from portal.data.suite import split_manifest
-from portal.data.suites import load_suite
+from portal.data.suites import load_suite, split_manifest
 from portal.data.token_cache import read_cache
 from sweeps.launch.ray_tokenize import encode_by_ray
 from sweeps.launch.tokenize import encode_table, example_tables, prepare_rows

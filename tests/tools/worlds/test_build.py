@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portal.data.embedded import SuiteFile
+from portal.data.suites import SuiteFile
 from portal.embedded import FOLDER, SUITES
 from portal.storage.records import read_yaml
 from tools.worlds.build import DRAWN, draw_rows
