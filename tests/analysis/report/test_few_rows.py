@@ -18,8 +18,7 @@ from analysis.report.one_study import study_document
 from analysis.stats.findings import Target, load_findings
 from analysis.stats.task_split import TaskSplit, leading_split
 from portal.results import StudyInfo
-from tests.support.few_rows import few_rows_study, target_of_study
-from tests.support.new_tasks import INFO, new_tasks_study, target_with_new_tasks
+from tests.support.few_rows import INFO, few_rows_study, new_tasks_study, target_of_study
 from tests.support.result_tables import StudyBuilder, known
 
 
@@ -143,7 +142,7 @@ def test_the_report_has_the_headline_the_sentences_the_tables_and_the_figures(tm
 
 @pytest.fixture(scope="module")
 def new_tasks() -> Block:
-    return known(new_tasks_block(target_with_new_tasks(new_tasks_study())))
+    return known(new_tasks_block(target_of_study(new_tasks_study(), info=INFO)))
 
 
 def test_every_set_says_what_there_is_to_win_what_is_won_and_from_which_source_on(new_tasks: Block) -> None:
@@ -172,7 +171,7 @@ def test_every_set_says_what_there_is_to_win_what_is_won_and_from_which_source_o
 
 @pytest.mark.parametrize(("mean", "verdict"), [(0.9, "behind"), (0.7, "not distinguishable from")])
 def test_a_control_that_is_no_worse_is_named_so(mean: float, verdict: str) -> None:
-    block = known(new_tasks_block(target_with_new_tasks(new_tasks_study(mean=mean))))
+    block = known(new_tasks_block(target_of_study(new_tasks_study(mean=mean), info=INFO)))
 
     (sentence,) = (
         text for text in block.lead if "with 4 rows per task" in text and "4 new tasks of known" in text

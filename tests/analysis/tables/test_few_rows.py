@@ -9,8 +9,14 @@ from analysis.tables.few_rows import (
     new_tasks_tables,
     without_rows_table,
 )
-from tests.support.few_rows import HALVES, add_split, few_rows_study, target_of_study
-from tests.support.new_tasks import new_tasks_study, target_with_new_tasks
+from tests.support.few_rows import (
+    HALVES,
+    INFO,
+    add_split,
+    few_rows_study,
+    new_tasks_study,
+    target_of_study,
+)
 from tests.support.result_tables import StudyBuilder, known, shown, target_of
 
 
@@ -86,7 +92,7 @@ def test_numbers_of_calibrated_tasks_are_set_side_by_side() -> None:
 
 
 def test_every_set_has_a_table_with_a_row_for_each_method_number_of_rows_and_source() -> None:
-    known_kinds, every, new = new_tasks_tables(target_with_new_tasks(new_tasks_study()))
+    known_kinds, every, new = new_tasks_tables(target_of_study(new_tasks_study(), info=INFO))
 
     assert known_kinds.title == "big: 4 new tasks of known kinds, by rows and by source"
     assert every.slug == "new-tasks-of-kinds-that-every-source-had-big"
@@ -113,7 +119,7 @@ def test_every_set_has_a_table_with_a_row_for_each_method_number_of_rows_and_sou
 
 
 def test_leads_are_those_of_the_largest_source_over_controls_and_a_lora_with_as_many_rows() -> None:
-    target = target_with_new_tasks(new_tasks_study())
+    target = target_of_study(new_tasks_study(), info=INFO)
     table = known(new_tasks_leads_table(target))
     rows = [row for row in shown(table) if row["tasks"] == "new tasks of known kinds"]
 
