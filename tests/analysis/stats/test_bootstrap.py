@@ -152,25 +152,6 @@ def test_people_whom_several_tasks_ask_about_are_drawn_once_for_all_of_them() ->
     assert np.sqrt(means.var() / 60) > 1.5 * apart
 
 
-def test_intervals_hold_the_truth_where_tasks_share_people_and_not_where_each_draws_its_own() -> None:
-    generator = np.random.default_rng(3)
-    held = {"shared": 0, "apart": 0}
-    for _ in range(100):
-        ability = 0.5 + generator.normal(0, 0.2, 25)
-        tasks = [ability + generator.normal(0, 0.03) for _ in range(20)]
-        right = [{key: generator.random(25) < rate for key in "pl"} for rate in tasks]
-        for kind in held:
-            answers = {
-                f"t{place}": answers_of(own, 1, "who" if kind == "shared" else f"of task {place}")
-                for place, own in enumerate(right)
-            }
-            low, high = limits(bootstrap_over_tasks(TWO, answers, num_draws=300).estimate(FIRST))
-            held[kind] += low <= 0.5 <= high
-
-    assert held["shared"] >= 90
-    assert held["apart"] < 85
-
-
 def test_drawing_tasks_as_well_adds_the_variance_between_them() -> None:
     # Every answer of a task is alike, so that nothing but the tasks varies.
     rates = [0, 1, 1, 1, 0, 1, 0, 1] * 5

@@ -5,9 +5,9 @@ import pytest
 
 from analysis.stats.aggregate import KEPT, compare
 from analysis.stats.answers import ShownAnswer
-from analysis.stats.bootstrap import ACCURACY, bootstrap_over_tasks, choose_runs
 from analysis.stats.contrasts import MOST_OF_A_BASE, Contrast, Lead, find_contrasts, find_leads
 from portal.results import GENERATIONS, PREDICTIONS, Question
+from tests.support.few_rows import target_of_study
 from tests.support.result_tables import StudyBuilder, known, row, study_of
 
 SETTINGS = {"size": 8, "modules": "q,v", "rank": 8, "epoch": 1}
@@ -145,10 +145,7 @@ def leads() -> dict[tuple[str, str, int], Lead]:
             builder.add("lora", seed=seed, size=size, rates=(lora,))
     builder.add("hypernet", seed=1, size=4, rates=(0.4,))
     builder.add("hypernet", seed=7, size=16, rates=(0.4,))
-    comparison = compare(builder.study(), "big", KEPT)
-    chosen = choose_runs(builder.study(), [each.cell for each in comparison.summaries], KEPT)
-    answers = chosen.answers(builder.predictions_table())
-    leads = find_leads(comparison, bootstrap_over_tasks(chosen, answers, ACCURACY, num_draws=500), {})
+    leads = target_of_study(builder).leads
     return {(lead.port.variant.name, lead.against.variant.name, lead.port.size or 0): lead for lead in leads}
 
 

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 
 from analysis.report.sentences import describe_savings, state_times, state_times_interval
 from analysis.stats.aggregate import KEPT, compare
-from analysis.stats.bootstrap import LOG_LOSS, Interval, bootstrap_over_tasks, choose_runs
+from analysis.stats.bootstrap import Interval
 from analysis.stats.curves import (
     CurveSet,
     Ratio,
     Saving,
     Savings,
-    SizedLoss,
     build_curves,
     find_losses,
     find_need,
@@ -25,7 +24,8 @@ from analysis.stats.curves import (
     make_rising,
     rolling_mean,
 )
-from analysis.stats.result_table import Cell, MethodKey
+from analysis.stats.result_table import MethodKey
+from tests.support.few_rows import target_of_study
 from tests.support.result_tables import StudyBuilder, known, limits, row, study_of
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
@@ -48,10 +48,6 @@ def curves_of(accuracies: dict[str, tuple[float, ...]], metric: str = "acc") -> 
     return curves_from([BASE_ROW, *rows], metric)
 
 
-def test_the_rolling_mean_is_centred_and_shorter_at_the_ends() -> None:
-    assert rolling_mean([1.0, 2.0, 6.0, 7.0]) == (1.5, 3.0, 5.0, 6.5)
-
-
 @pytest.mark.parametrize(("metric", "peak", "base"), [("acc", 0.6, 0.2), ("log_loss", 0.4, 2.0)])
 def test_a_star_marks_the_first_size_that_reaches_the_loras_peak(
     metric: str, peak: float, base: float
@@ -63,12 +59,12 @@ def test_a_star_marks_the_first_size_that_reaches_the_loras_peak(
     assert {curve.variant.method: curve.star for curve in curves.curves} == {"portal": 16, "lora": 128}
 
 
-def test_only_curves_of_many_sizes_are_smoothed() -> None:
+def test_only_curves_of_many_sizes_are_smoothed_by_a_centred_mean_that_is_shorter_at_the_ends() -> None:
     short, long = (
-        known(curves_of({"lora": tuple(value / 100 for value in range(10, 10 + number))}))
-        for number in (5, 7)
+        known(curves_of({"lora": tuple(value / 100 for value in range(10, last))})) for last in (15, 17)
     )
 
+    assert rolling_mean([1.0, 2.0, 6.0, 7.0]) == (1.5, 3.0, 5.0, 6.5)
     assert short.curves[0].rolling == tuple(point.known for point in short.curves[0].points)
     # The rolling curve ends at the mean of its last two sizes.
     assert long.peak == pytest.approx((0.15 + 0.16) / 2)
@@ -225,12 +221,7 @@ def find_drawn_savings(lora: float, *, num_examples: int = 300, lead: float = 0.
         for place, size in enumerate(SAVING_SIZES):
             builder.add("lora", seed=seed, size=size, rates=(0.2 + lora * (place + 1),))
             builder.add("portal", seed=seed, size=size, rates=(0.2 + lora * (place + 1) + lead,))
-    comparison = compare(builder.study(), "big", KEPT)
-    curves = known(build_curves(comparison, "acc"))
-    cells = [Cell("big", curve.variant, size) for curve in curves.curves for size in curve.sizes]
-    chosen = choose_runs(builder.study(), [known(comparison.frozen_base).cell, *cells], KEPT)
-    answers = chosen.answers(builder.predictions_table())
-    return find_savings(curves, bootstrap_over_tasks(chosen, answers, num_draws=2000))
+    return target_of_study(builder).savings
 
 
 def test_intervals_hold_the_point_and_the_truth_and_a_lora_that_hardly_rises_gives_none() -> None:
@@ -268,18 +259,15 @@ def saving(share: float, low: float, high: float, **bounds: float) -> Saving:
     return Saving(PORT, "size", share, 0.5, 10.0, 20.0, Ratio(Interval(2.0, low, high), **bounds))
 
 
-@pytest.mark.parametrize(
-    ("savings", "share"),
-    [
+def test_the_headline_is_at_the_highest_share_that_is_shown() -> None:
+    for savings, share in (
         # Where an interval lies above one, the highest such share.
         ([saving(0.5, 2, 4), saving(0.75, 1.2, 3), saving(0.9, 0.8, 2), saving(1.0, 0.2, 0.9)], 0.75),
         # Where none does, the highest that nearly every draw reaches, or else the highest of all.
         ([saving(0.75, 0.9, 3), saving(0.9, 0.5, 3, missed=0.01), saving(1.0, 0, 3, missed=0.3)], 0.9),
         ([saving(0.75, 0, 3, missed=0.1), saving(0.9, 0, 3, missed=0.2)], 0.9),
-    ],
-)
-def test_the_headline_is_at_the_highest_share_that_is_shown(savings: list[Saving], share: float) -> None:
-    assert [each.share for each in headline_savings(savings)] == [share]
+    ):
+        assert [each.share for each in headline_savings(savings)] == [share]
 
 
 def test_an_interval_whose_limit_is_a_bound_shows_nothing() -> None:
@@ -343,9 +331,7 @@ def test_curves_are_made_to_rise_by_pooling_what_falls(values: list[int]) -> Non
     assert rising.tolist() == pytest.approx([np.mean(block) for block in blocks for _ in block])
 
 
-@pytest.fixture(scope="module")
-def losses() -> dict[tuple[str, int], SizedLoss]:
-    """By method and size."""
+def test_the_log_loss_of_every_size_is_compared_with_that_of_the_lora_of_that_size() -> None:
     builder = StudyBuilder(num_examples=60)
     builder.add("base", rates=(0.3,))
     for seed in range(2):
@@ -353,30 +339,17 @@ def losses() -> dict[tuple[str, int], SizedLoss]:
             builder.add("portal", seed=seed, size=size, rates=(port,))
             builder.add("lora", seed=seed, size=size, rates=(lora,))
         builder.add("portal", seed=seed, size=16, rates=(0.7,))
-    comparison = compare(builder.study(), "big", KEPT)
-    chosen = choose_runs(builder.study(), [each.cell for each in comparison.summaries], KEPT)
-    answers = chosen.answers(builder.predictions_table())
-    bootstrap = bootstrap_over_tasks(chosen, answers, LOG_LOSS, num_draws=500)
-    return {(loss.cell.method, loss.cell.size or 0): loss for loss in find_losses(comparison, bootstrap)}
 
+    target = target_of_study(builder)
 
-def test_every_size_is_compared_with_the_lora_of_that_size(
-    losses: dict[tuple[str, int], SizedLoss],
-) -> None:
+    losses = {(each.cell.method, each.cell.size): each for each in target.losses}
     assert limits(losses["portal", 2].difference)[1] < 0 < limits(losses["portal", 32].difference)[0]
     assert not known(losses["portal", 8].difference).excludes_zero
     assert losses["portal", 16].difference is losses["lora", 2].difference is None
-    for loss in losses.values():
+    for loss in target.losses:
         low, high = limits(loss.interval)
         assert known(loss.interval).value == pytest.approx(loss.log_loss.mean, abs=1e-4)
         assert low < loss.log_loss.known < high
-
-
-def test_without_predictions_there_are_means_alone() -> None:
-    builder = StudyBuilder(with_predictions=False)
-    builder.add("portal", seed=0, size=2, rates=(0.6,))
-
-    (loss,) = find_losses(compare(builder.study(), "big", KEPT), None)
-
-    assert (loss.interval, loss.difference) == (None, None)
-    assert np.isfinite(loss.log_loss.known)
+    for loss in find_losses(target.kept, None):  # without predictions there are means alone
+        assert (loss.interval, loss.difference) == (None, None)
+        assert np.isfinite(loss.log_loss.known)

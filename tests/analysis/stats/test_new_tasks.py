@@ -31,9 +31,8 @@ def test_tasks_are_divided_by_whether_a_source_had_their_kind_and_by_groups_of_t
     grouped = new_tasks_of(new_tasks_study(), INFO.model_copy(update={"task_groups": groups}))
 
     rooms = ("room_1", "room_2")
-    assert {each.title: each.tasks for each in found.sets} == dict(
-        zip(TITLES, (KNOWN, rooms, NEW), strict=True)
-    )
+    assert tuple(each.title for each in found.sets) == TITLES
+    assert [each.tasks for each in found.sets] == [KNOWN, rooms, NEW]
     assert [each.of_kinds({"room"}) for each in found.sets] == [2, 2, 0]
     assert {each.title: each.tasks for each in grouped.sets} == {
         f"{TITLES[0]} (shapes)": ("room_1", "town_1"),
