@@ -19,6 +19,7 @@ from sweeps.launch.driver import run_study
 from sweeps.study.expand import Study
 from sweeps.worker import base_cache
 from tests.support.bases import make_base, make_rows, random_factors
+from tests.support.counts import times
 from tests.support.kills import kill_and_end
 from tests.support.offload import divide_over_disk
 from tests.support.studies import Tables, silent, tables_of
@@ -96,7 +97,6 @@ def test_a_study_on_divided_bases_that_is_killed_goes_on_and_ends_as_one_on_whol
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.01")
     out = tmp_path / "out"
 
-    kills = kill_and_end(launch_divided, tiny_study, out, kills=3)
+    assert kill_and_end(launch_divided, tiny_study, out, kills=times(1, nightly=3)) >= 1
 
-    assert kills >= 2
     assert tables_of(tiny_study, out).results.equals(unbroken[1].results)

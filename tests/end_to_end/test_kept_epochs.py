@@ -82,35 +82,27 @@ def test_workers_keep_what_analysis_recomputes_and_say_so_in_the_table(
             assert (reported == ends) == (test_scores == "kept")
 
 
-def runs_of(method: str, scores: dict[tuple[str, str, int], tuple[float, float]]) -> list[Run]:
-    """Runs with the key `r0` from (base, task, epoch) -> (acc_norm, log_loss) on validation rows."""
+def best_of(method: str, scores: dict[tuple[str, str, int], tuple[float, float]]) -> dict[str, int]:
+    """The best epochs of a run from (base, task, epoch) -> (acc_norm, log_loss) on validation rows."""
     rows = [
         row(method=method, base=base, task=task, epoch=epoch, split="validation", kept=task != "unseen",
             acc_norm=acc, log_loss=loss, seed=0, size=8)
         for (base, task, epoch), (acc, loss) in scores.items()
     ]  # fmt: skip
-    return list(gather_runs(to_table(rows)).runs)
+    return best_epochs(list(gather_runs(to_table(rows)).runs))
 
 
-def test_the_bases_of_a_run_vote_together_and_tasks_that_it_was_not_trained_on_do_not() -> None:
-    runs = runs_of("source", {
+def test_bases_and_tasks_that_train_together_vote_together_on_epochs_of_training() -> None:
+    source, lora = {
         ("big", "a", 1): (0.9, 1.0), ("small", "a", 1): (0.1, 1.0), ("big", "unseen", 1): (1.0, 0.1),
         ("big", "a", 2): (0.6, 2.0), ("small", "a", 2): (0.6, 2.0), ("big", "unseen", 2): (0.0, 9.0),
         ("big", "a", 3): (0.6, 2.0), ("small", "a", 3): (0.6, 2.0), ("big", "unseen", 3): (0.9, 0.1),
-    })  # fmt: skip
-
-    assert best_epochs(runs) == {"a": 2}
-
-
-def test_tasks_with_adapters_of_their_own_are_chosen_one_by_one() -> None:
-    runs = runs_of("lora", {
+    }, {
         ("big", "a", 1): (0.9, 1.0), ("big", "b", 1): (0.1, 1.0),
         ("big", "a", 2): (0.6, 1.0), ("big", "b", 2): (0.6, 1.0),
-    })  # fmt: skip
+    }  # fmt: skip
 
-    assert best_epochs(runs) == {"a": 1, "b": 2}
-
-
-def test_epoch_0_is_no_choice() -> None:
+    assert best_of("source", source) == {"a": 2}
+    assert best_of("lora", lora) == {"a": 1, "b": 2}
     with pytest.raises(SelectionError, match="no validation rows to choose an epoch on"):
-        best_epochs(runs_of("lora", {("big", "a", 0): (0.9, 1.0)}))
+        best_of("lora", {("big", "a", 0): (0.9, 1.0)})

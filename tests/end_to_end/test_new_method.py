@@ -1,7 +1,6 @@
 """A method that is registered in one place is planned, trained, resumed, described and reported."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -10,29 +9,17 @@ import pytest
 
 from portal.cli import main
 from portal.config import RunConfig
-from portal.methods import METHODS, MethodSpec, find_method, register, stage_of_method
+from portal.methods import METHODS, find_method, register, stage_of_method
 from portal.training.pack import Pack
 from sweeps.launch.driver import run_study
 from sweeps.search.run_search import SearchPlan
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study, load_study
-from tests.support.studies import Interruption, silent, tables_of
+from tests.support.studies import Interruption, assert_same, silent, tables_of
 from tests.support.toy_method import SECOND_PORT, SPEC, registered
 
 STUDY = """
-name: new-method
-suite: mini
-tasks: [fact_qa, counting]
-eval_size: 4
-seeds: [0]
-targets: [mini-qwen3-xs]
-methods:
-  base: {}
-  lora: {size: 8, adapter: {modules: [q, v], rank: 2}, train: {epochs: 2, lr: 1e-3}}
-  warm_lora: {size: 8, train: {epochs: 3, lr: 1e-3}}
-"""
-DEEP = """
-name: deep
+name: new-methods
 suite: mini
 tasks: [fact_qa, counting]
 eval_size: 4
@@ -40,6 +27,13 @@ seeds: [0]
 sources: [mini-qwen3-xs]
 targets: [mini-qwen3-s, mini-gemma3]
 methods:
+  base: {targets: [mini-qwen3-s]}
+  lora:
+    targets: [mini-qwen3-s]
+    size: 8
+    adapter: {modules: [q, v], rank: 2}
+    train: {epochs: 2, lr: 1e-3}
+  warm_lora: {size: 8, train: {epochs: 3, lr: 1e-3}, targets: [mini-qwen3-s]}
   source:
     size: 8
     adapter: {modules: [q, v], rank: 2}
@@ -71,61 +65,45 @@ def study(tmp_path: Path) -> Study:
     return load_study(path)
 
 
-@pytest.fixture
-def deep(tmp_path: Path) -> Study:
-    path = tmp_path / "deep.yaml"
-    path.write_text(DEEP)
-    return load_study(path)
-
-
-def run_of(study: Study, method: str, base: str | None = None) -> RunConfig:
-    (found,) = [run for run in study.runs if run.method == method and base in (None, run.bases[0].name)]
+def run_of(study: Study, method: str, base: str = "mini-qwen3-s") -> RunConfig:
+    (found,) = [run for run in study.runs if (run.method, run.bases[0].name) == (method, base)]
     return found
 
 
-def warm(study: Study) -> RunConfig:
-    return run_of(study, SPEC.name)
+def test_runs_start_from_their_parents_a_stage_later_and_bring_them_into_the_study(study: Study) -> None:
+    lora, warm = run_of(study, "lora"), run_of(study, "warm_lora")
+    source, own = run_of(study, "source", "mini-qwen3-xs"), run_of(study, "second_port")
+    port = run_of(study, "portal")  # which the study would not have without it
 
-
-def adapter_card(spec: MethodSpec, artifact: Path, out: Path) -> str:
-    """The card of the adapter for `counting`, which a portable artifact is exported to first."""
-    if spec.artifact == "portable":
-        assert main(["export", str(artifact), "--task", "counting", "--out", str(out)]) == 0
-        return (out / "README.md").read_text()
-    return (artifact / "counting" / "README.md").read_text()
-
-
-def test_its_run_starts_from_its_parents_a_stage_later(study: Study) -> None:
-    (parent,) = [run for run in study.runs if run.method == "lora"]
-
-    assert stage_of_method(SPEC.name) == 2
-    assert warm(study).parent_keys == (parent.key,)
-    assert warm(study).adapter == parent.adapter
-    assert [run.method for run in study.runs] == ["base", "lora", "warm_lora"]
-
-
-def plan_of(folder: Path, name: str) -> list[str]:
-    """The command that plans the study of that name for a CPU."""
-    return ["sweep", "plan", str(folder / f"{name}.yaml"), "--out", str(folder / "out"), "--device", "cpu"]
-
-
-def test_it_is_planned(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*plan_of(tmp_path, "study"), "--json"]) == 0
-
-    packs = json.loads(capsys.readouterr().out)["packs"]
-    assert [pack["stage"] for pack in packs if pack["methods"] == [SPEC.name]] == [2]
-
-
-def test_a_run_whose_parent_has_a_parent_brings_both_into_the_study(deep: Study) -> None:
-    source, own = run_of(deep, "source"), run_of(deep, "second_port")
-    port = run_of(deep, "portal", "mini-qwen3-s")  # which the study would not have without it
-
-    assert stage_of_method("second_port") == 3
-    assert own.parent_keys == (port.key,)
+    assert (stage_of_method("warm_lora"), stage_of_method("second_port")) == (2, 3)
+    assert (warm.parent_keys, warm.adapter) == ((lora.key,), lora.adapter)
+    assert (own.parent_keys, own.adapter) == ((port.key,), source.adapter)
     assert port.parent_keys == (source.key,)
-    assert own.adapter == source.adapter
-    assert [run.method for run in deep.runs] == ["source", "portal", "portal", "second_port"]
-    assert [deep.labels[run.key] for run in deep.runs] == [run.method for run in deep.runs]
+    methods = ["base", "lora", "source", "warm_lora", "portal", "portal", "second_port"]
+    assert sorted(run.method for run in study.runs) == sorted(methods)
+    assert [study.labels[run.key] for run in study.runs] == [run.method for run in study.runs]
+
+
+def test_three_stages_are_planned(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "sweep",
+        "plan",
+        str(tmp_path / "study.yaml"),
+        "--out",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+    ]
+    assert main([*command, "--json"]) == 0
+    packs = json.loads(capsys.readouterr().out)["packs"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+
+    stages = {tuple(pack["methods"]): pack["stage"] for pack in packs}
+    assert (stages["source",], stages["warm_lora",], stages["second_port",]) == (1, 2, 3)
+    assert packs[-1]["needs"] == [run_of(study, "portal").key]
+    lines = [line.split("  ")[0] for line in printed.splitlines()]
+    assert "stage 3" in lines[lines.index("port") :]
 
 
 CURVES = """
@@ -136,14 +114,14 @@ CURVES = """
 
 def with_curves(tmp_path: Path, curves: str = CURVES) -> Study:
     path = tmp_path / "curves.yaml"
-    path.write_text(DEEP[: DEEP.index("  portal:")] + curves.lstrip("\n"))
+    path.write_text(STUDY[: STUDY.index("  portal:")] + curves.lstrip("\n"))
     return load_study(path)
 
 
-def test_at_each_size_of_its_curve_a_run_starts_from_its_parent_of_that_size(tmp_path: Path) -> None:
-    study = with_curves(
-        tmp_path, CURVES.replace("{sizes: [4, 2]}", "{sizes: [4, 2], targets: [mini-qwen3-s]}")
-    )
+def test_at_each_size_of_its_curve_a_run_starts_from_its_parent_of_that_size_or_of_its_only_one(
+    tmp_path: Path,
+) -> None:
+    study = with_curves(tmp_path)
 
     started = {
         (run.bases[0].name, run.data.size): study.by_key[run.source].data.size
@@ -151,19 +129,9 @@ def test_at_each_size_of_its_curve_a_run_starts_from_its_parent_of_that_size(tmp
         if run.method == "second_port"
     }
     assert started == {
-        ("mini-qwen3-s", 8): 8, ("mini-qwen3-s", 4): 4, ("mini-qwen3-s", 2): 2, ("mini-gemma3", 8): 8,
+        ("mini-qwen3-s", 8): 8, ("mini-qwen3-s", 4): 4, ("mini-qwen3-s", 2): 2,
+        ("mini-gemma3", 8): 8, ("mini-gemma3", 4): 8, ("mini-gemma3", 2): 8,
     }  # fmt: skip
-
-
-def test_where_its_parent_has_one_size_a_run_starts_from_that_at_every_size(tmp_path: Path) -> None:
-    study = with_curves(tmp_path)
-
-    started = {
-        run.data.size: study.by_key[run.source].data.size
-        for run in study.runs
-        if run.method == "second_port" and run.bases[0].name == "mini-gemma3"
-    }
-    assert started == {8: 8, 4: 8, 2: 8}
 
 
 def test_a_size_that_its_parent_does_not_have_is_refused_by_name(tmp_path: Path) -> None:
@@ -175,23 +143,9 @@ def test_a_size_that_its_parent_does_not_have_is_refused_by_name(tmp_path: Path)
     )
 
 
-def test_a_third_stage_is_planned(deep: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*plan_of(tmp_path, "deep"), "--json"]) == 0
-    packs = json.loads(capsys.readouterr().out)["packs"]
-    assert main(plan_of(tmp_path, "deep")) == 0
-    printed = capsys.readouterr().out
-
-    assert [pack["stage"] for pack in packs] == [1, 2, 2, 3]
-    assert packs[3]["needs"] == [run_of(deep, "portal", "mini-qwen3-s").key]
-    lines = [line.split("  ")[0] for line in printed.splitlines()]
-    assert [line for line in lines if line in ("train", "port", "stage 3")] == [
-        "train", "port", "port", "stage 3", "train", "port", "stage 3",
-    ]  # fmt: skip
-
-
 def test_a_search_of_a_third_stage_may_change_all_that_it_starts_from(tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
-    path.write_text(DEEP + SEARCH)
+    path.write_text(STUDY + SEARCH)
 
     trial = SearchPlan(path).trial({"portal.size": 4, "source.adapter.rank": 1})
 
@@ -201,7 +155,8 @@ def test_a_search_of_a_third_stage_may_change_all_that_it_starts_from(tmp_path: 
 
 def test_a_failure_two_stages_before_a_run_is_the_reason_why_it_has_no_result(tmp_path: Path) -> None:
     path, out = tmp_path / "deep.yaml", tmp_path / "out"
-    path.write_text(DEEP.replace("train: {epochs: 2}\n", "train: {epochs: 2, lr: 1e38, lr_latent: 1e38}\n"))
+    deep = STUDY[: STUDY.index("  base:")] + STUDY[STUDY.index("  source:") :]
+    path.write_text(deep.replace("train: {epochs: 2}\n", "train: {epochs: 2, lr: 1e38, lr_latent: 1e38}\n"))
     study = load_study(path)
 
     outcome = run_study(study, out, executor="local", console=silent())
@@ -215,42 +170,43 @@ def test_a_failure_two_stages_before_a_run_is_the_reason_why_it_has_no_result(tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("spec", "content"), [(SPEC, STUDY), (SECOND_PORT, DEEP)], ids=["warm", "deep"])
-def test_it_is_trained_resumed_described_and_reported(
-    spec: MethodSpec, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_they_are_trained_resumed_described_and_reported(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text(content)
-    study = load_study(path)
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert run_study(study, whole, executor="local", console=silent()).failures == ()
-    step = Pack.step
+    step, interrupted = Pack.step, set[str]()
 
-    def interrupted(pack: Pack) -> int:
+    def interrupting(pack: Pack) -> int:
         taken = step(pack)
-        if any(learner.run.method == spec.name and learner.step == 3 for learner in pack.learners):
-            raise Interruption
+        for learner in pack.learners:
+            name = learner.run.method
+            if name in (SPEC.name, SECOND_PORT.name) and learner.step == 3 and name not in interrupted:
+                interrupted.add(name)
+                raise Interruption
         return taken
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Pack, "step", interrupted)
+    monkeypatch.setattr(Pack, "step", interrupting)
+    for spec in (SPEC, SECOND_PORT):
         with pytest.raises(Interruption):
             run_study(study, broken, executor="local", console=silent())
+        own = run_of(study, spec.name)
+        assert not RunStore(broken).is_done(own.key)
+        assert RunStore(broken).is_done(str(own.source))
     left = [run for run in study.runs if not RunStore(broken).is_done(run.key)]
-    unfinished = {run.key for run in left}
-    assert any(run.method == spec.name and run.source not in unfinished for run in left)
     assert run_study(study, broken, executor="local", console=silent()).trained == len(left)
 
-    found, expected = tables_of(study, broken), tables_of(study, whole)
-    assert found.results.equals(expected.results)
-    assert found.weights == expected.weights
-    artifact = RunStore(broken).run_folder(run_of(study, spec.name).key) / "artifact"
-    assert spec.made_by in adapter_card(spec, artifact, tmp_path / "exported")
+    assert_same(tables_of(study, broken), tables_of(study, whole))
     assert main(["report", str(broken)]) == 0
     page = (broken / "report" / "index.html").read_text()
-    assert spec.label in page
-    shutil.rmtree(broken)
+    adapters, port = (
+        RunStore(broken).run_folder(run_of(study, spec.name).key) / "artifact" for spec in (SPEC, SECOND_PORT)
+    )
+    assert main(["export", str(port), "--task", "counting", "--out", str(tmp_path / "exported")]) == 0
+    for spec, adapter in ((SPEC, adapters / "counting"), (SECOND_PORT, tmp_path / "exported")):
+        assert spec.made_by in (adapter / "README.md").read_text()
+        assert spec.label in page
 
 
 def test_a_name_is_registered_once_and_parents_are_known() -> None:

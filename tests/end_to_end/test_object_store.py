@@ -17,7 +17,7 @@ from safetensors.torch import load
 
 from portal.cli import main
 from portal.results import PREDICTIONS, RESULTS, read_table
-from portal.storage.atomic import write_bytes_atomic, write_json_atomic
+from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import Folder, files_below, matching, open_folder
 from sweeps.launch.driver import run_study
 from sweeps.store import lease
@@ -85,56 +85,71 @@ def weights(out: Folder) -> dict[str, bytes]:
     }
 
 
+def launch_with_interruptions(study: Study, out: Folder) -> int:
+    """Launch until the study ends, each time up to the fifth checkpoint; the number of interruptions."""
+    from sweeps.worker.pack_checkpoint import PackCheckpoint
+
+    save, saved, breaks = PackCheckpoint.save, 0, 0
+
+    def break_off(*arguments: object, **named: bool) -> None:
+        nonlocal saved
+        saved += 1
+        save(*arguments, **named)  # type: ignore[arg-type]
+        if saved % 5 == 0:
+            raise Interruption
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
+        patch.setattr(PackCheckpoint, "save", break_off)
+        while breaks < 40:
+            try:
+                assert run_study(study, out, executor="local", console=silent()).is_done
+            except Interruption:
+                breaks += 1
+            else:
+                break
+    return breaks
+
+
 @pytest.mark.slow
-def test_every_command_works_on_a_store_and_its_tables_are_those_of_a_folder(
+def test_an_interrupted_study_ends_as_in_a_folder_and_every_command_works_on_it(
     url: str,
     study_path: Path,
+    tiny_study: Study,
     unbroken: tuple[Path, Tables],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     one_core: None,
 ) -> None:
-    run = ["sweep", "run", str(study_path), "--out", url, "--executor", "local"]
+    out, place = open_folder(url), [str(study_path), "--out", url]
 
-    assert main(run) == 0
-    assert "9 of 9 runs done, 9 trained now" in capsys.readouterr().out
-    out = open_folder(url)
-    assert collected(out) == (unbroken[1].results, unbroken[1].predictions)
+    assert 3 <= launch_with_interruptions(tiny_study, out) < 40
+
     assert weights(out) == weights(unbroken[0])
-    assert main(run) == 0
-    assert "nothing was left to train" in capsys.readouterr().out
-    assert main(["sweep", "status", str(study_path), "--out", url]) == 0
-    assert "9 total, 9 done" in capsys.readouterr().out
-    assert main(["sweep", "collect", str(study_path), "--out", url]) == 0
-    assert f"{url}/results/results.parquet" in capsys.readouterr().out
-    assert main(["sweep", "fsck", url]) == 0
-    assert " 0 faults" in capsys.readouterr().out
-    assert main(["sweep", "gc", url]) == 0
-    assert "nothing to delete" in capsys.readouterr().out
-    assert main(["sweep", "cancel", url]) == 0
-    assert "no driver works here" in capsys.readouterr().out
-    assert main(["report", url]) == 2
-    assert "name it by --out" in capsys.readouterr().err
-    assert main(["report", url, "--out", str(tmp_path / "report")]) == 0
+    for command, code, said in (
+        (["sweep", "run", *place, "--executor", "local"], 0, "nothing was left to train"),
+        (["sweep", "status", *place], 0, "9 total, 9 done"),
+        (["sweep", "collect", *place], 0, f"{url}/results/results.parquet"),
+        (["sweep", "fsck", url], 0, " 0 faults"),
+        (["sweep", "gc", url], 0, "nothing to delete"),
+        (["sweep", "cancel", url], 0, "no driver works here"),
+        (["report", url], 2, "name it by --out"),
+        (["report", url, "--out", str(tmp_path / "report")], 0, "index.html"),
+    ):
+        assert main(command) == code
+        printed = capsys.readouterr()
+        assert said in printed.out + printed.err
+    assert collected(out) == (unbroken[1].results, unbroken[1].predictions)
     assert (tmp_path / "report" / "index.html").is_file()
 
-
-@pytest.mark.slow
-def test_a_bit_that_flips_in_the_store_is_found(
-    url: str, study_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, file in files_below(finished).items():
-        write_bytes_atomic(open_folder(url) / name, file.read_bytes())
-    assert main(["sweep", "fsck", url]) == 0
-    path = matching(open_folder(url), "runs/*/predictions.parquet")[0]
+    path = matching(out, "runs/*/predictions.parquet")[0]
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     assert not isinstance(path, Path)
     path.write_bytes(bytes(data))
-
     assert main(["sweep", "fsck", url]) == 3
     assert f"{path}: altered since the run finished" in capsys.readouterr().err
-    assert main(["sweep", "collect", str(study_path), "--out", url]) == 2
+    assert main(["sweep", "collect", *place]) == 2
     assert "altered since the run finished" in capsys.readouterr().err
 
 
@@ -210,40 +225,6 @@ def test_a_pack_in_a_store_belongs_to_one_lane_and_to_its_latest_attempt(url: st
     assert session.claimed_by(0) == [pack]
     assert session.free_claim(pack, "0 0")
     assert session.claim(pack, 1, "b") is not None
-
-
-@pytest.mark.slow
-def test_a_study_interrupted_in_a_store_resumes_exactly(
-    url: str,
-    tiny_study: Study,
-    unbroken: tuple[Path, Tables],
-    monkeypatch: pytest.MonkeyPatch,
-    one_core: None,
-) -> None:
-    from sweeps.worker.pack_checkpoint import PackCheckpoint
-
-    monkeypatch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
-    save, saved, breaks = PackCheckpoint.save, 0, 0
-
-    def break_off(*arguments: object, **named: bool) -> None:
-        nonlocal saved
-        saved += 1
-        save(*arguments, **named)  # type: ignore[arg-type]
-        if saved % 5 == 0:
-            raise Interruption
-
-    monkeypatch.setattr(PackCheckpoint, "save", break_off)
-    out, outcome = open_folder(url), None
-    while outcome is None:
-        try:
-            outcome = run_study(tiny_study, out, executor="local", console=silent())
-        except Interruption:
-            breaks += 1
-            assert breaks < 40
-
-    assert breaks >= 3
-    assert outcome.is_done
-    assert weights(out) == weights(unbroken[0])
 
 
 def test_a_registry_in_a_store_serves_artifacts_like_a_folder(

@@ -90,7 +90,9 @@ def cost(counts: Counter[str]) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["default", pytest.param("bf16", marks=needs_bf16)])
+@pytest.mark.parametrize(
+    "precision", ["default", pytest.param("bf16", marks=[needs_bf16, pytest.mark.nightly])]
+)
 def test_a_study_takes_the_steps_forwards_and_tokens_of_its_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:

@@ -35,8 +35,9 @@ methods:
 JOINT = TINY.replace("sources: [mini-qwen3-xs]", "sources: [mini-qwen3-xs, mini-gemma3]")
 
 
-def test_a_team_for_each_joint_pack_and_single_workers_for_the_others() -> None:
+def test_a_team_for_each_joint_pack_and_single_workers_for_the_others_as_room_allows() -> None:
     layout = lay_out([2, 2, 1, 1, 1, 1, 1], [4, 4], "bases")
+    crowded = lay_out([2, 2, 1, 1], [2], "bases")
 
     assert layout == LaneLayout(teams=2, team_size=2, singles=5, beside=4)
     assert [layout.workers(lane) for lane in range(layout.count)] == [2, 2, 1, 1, 1, 1, 1]
@@ -45,36 +46,26 @@ def test_a_team_for_each_joint_pack_and_single_workers_for_the_others() -> None:
     starts = ["now"] * 2 + ["teams placed"] * 4 + ["teams ended"]
     assert [layout.start(lane) for lane in range(layout.count)] == starts
     assert layout.num_workers == 8
+    assert crowded == LaneLayout(teams=1, team_size=2, singles=2, beside=0)
+    assert [crowded.start(lane) for lane in range(3)] == ["now", "teams ended", "teams ended"]
 
 
-def test_where_a_team_takes_all_the_room_single_workers_come_after_it() -> None:
-    layout = lay_out([2, 2, 1, 1], [2], "bases")
-
-    assert layout == LaneLayout(teams=1, team_size=2, singles=2, beside=0)
-    assert [layout.start(lane) for lane in range(3)] == ["now", "teams ended", "teams ended"]
-
-
-def test_teams_of_a_given_size_take_all_packs() -> None:
+def test_teams_of_a_given_size_take_all_packs_each_on_one_node() -> None:
     layout = lay_out([2, 1, 1], [5], 2)
 
     assert layout == LaneLayout(teams=2, team_size=2, singles=0, beside=0)
     assert layout.takes(0, 1)
     assert layout.takes(1, 2)
-
-
-def test_a_team_is_on_one_node() -> None:
     assert lay_out([1] * 9, [3, 3, 1], 2).teams == 2
     with pytest.raises(ValueError, match="takes 2 workers on one node, the largest has room for 1"):
         lay_out([2, 1], [1, 1, 1], "bases")
 
 
-@pytest.mark.parametrize(("bases", "workers"), [([1, 1], "bases"), ([2, 1], 1)])
-def test_without_teams_every_lane_has_one_worker_and_all_packs(bases: list[int], workers: int | str) -> None:
-    layout = lay_out(bases, [1, 1], workers)  # type: ignore[arg-type]
-
-    assert layout == LaneLayout(teams=0, team_size=1, singles=2, beside=0)
-    assert all(layout.takes(lane, count) for lane in range(2) for count in bases)
-    assert all(layout.start(lane) == "now" for lane in range(2))
+def test_without_teams_every_lane_has_one_worker_and_all_packs() -> None:
+    for layout in (lay_out([1, 1], [1, 1], "bases"), lay_out([2, 1], [1, 1], 1)):
+        assert layout == LaneLayout(teams=0, team_size=1, singles=2, beside=0)
+        assert all(layout.takes(lane, count) for lane in range(2) for count in (1, 2))
+        assert all(layout.start(lane) == "now" for lane in range(2))
 
 
 @pytest.mark.slow
