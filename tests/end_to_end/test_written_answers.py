@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,14 +58,9 @@ def _write_tasks(folder: Path) -> None:
     ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "places.yaml").write_text(PLACES)
+    said = (("user", "question"), ("assistant", "answer"))
     turns = [
-        {
-            "messages": [
-                {"role": "user", "content": row["question"]},
-                {"role": "assistant", "content": row["answer"]},
-            ],
-            "split": row["split"],
-        }
+        {"messages": [{"role": role, "content": row[key]} for role, key in said], "split": row["split"]}
         for row in rows
     ]
     (folder / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in turns))
@@ -89,34 +85,41 @@ def out(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def results(out: Path) -> list[dict[str, Any]]:
+    return read_table(out / "results" / "results.parquet", RESULTS).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def answers(out: Path) -> list[dict[str, Any]]:
+    """Every answer that was written."""
+    return read_table(out / "results" / "generations.parquet", GENERATIONS).to_pylist()
+
+
+@pytest.fixture(scope="module")
 def lora(path: Path) -> RunConfig:
     (run,) = [run for run in load_study(path).runs if run.method == "lora"]
     return run
 
 
-def test_every_answer_is_kept_with_its_worth_and_the_tables_agree(out: Path) -> None:
-    results = read_table(out / "results" / "results.parquet", RESULTS).to_pylist()
+def test_every_answer_is_kept_with_its_worth_and_the_tables_agree(
+    out: Path, results: list[dict[str, Any]], answers: list[dict[str, Any]]
+) -> None:
     predictions = read_table(out / "results" / "predictions.parquet", PREDICTIONS).to_pylist()
-    written = read_table(out / "results" / "generations.parquet", GENERATIONS).to_pylist()
 
     metrics = {row["task"]: row["metric"] for row in results}
     assert metrics == {"places": "token_f1", "chat": "exact_match", "counting": "acc_norm"}
     worth = {(*_place(row), row["example"]): row["value"] for row in predictions}
-    answers: dict[tuple[object, ...], list[dict[str, object]]] = {}
-    for row in written:
-        assert worth[(*_place(row), row["example"])] == row["value"]
-        answers.setdefault(_place(row), []).append(row)
+    assert all(worth[(*_place(row), row["example"])] == row["value"] for row in answers)
     for row in results:
+        own = [each for each in answers if _place(each) == _place(row)]
         if row["task"] == "counting":
-            assert row["score"] == row["acc_norm"]
-            assert row["unended"] is None
+            assert (row["score"], row["unended"], own) == (row["acc_norm"], None, [])
             continue
-        own = answers[_place(row)]
         assert len(own) == row["num_examples"] == 6
-        assert row["score"] == pytest.approx(sum(float(str(each["value"])) for each in own) / 6)
+        assert row["score"] == pytest.approx(sum(each["value"] for each in own) / 6)
         assert row["unended"] == sum(each["reason"] == "length" for each in own)
         assert (row["acc"], row["acc_norm"], row["chance"]) == (None, None, 0.0)
-    assert len(written) == 6 * sum(row["task"] != "counting" for row in results)
+    assert len(answers) == 6 * sum(row["task"] != "counting" for row in results)
 
 
 def _place(row: dict[str, object]) -> tuple[object, ...]:
@@ -165,35 +168,34 @@ def interrupting(text: str, references: Sequence[str]) -> float:
     return token_f1(text, references)
 
 
-def test_training_teaches_the_answer_and_where_it_ends(out: Path, lora: RunConfig) -> None:
-    results = read_table(out / "results" / "results.parquet", RESULTS).to_pylist()
-    last = lora.train.epochs if lora.train else 0
+def test_training_teaches_the_answer_and_where_it_ends(
+    results: list[dict[str, Any]], answers: list[dict[str, Any]], lora: RunConfig
+) -> None:
+    assert lora.train is not None
+    last = lora.train.epochs
     loss = {
         (row["task"], row["epoch"]): row["log_loss"]
         for row in results
         if (row["run"], row["split"]) == (lora.key, "test")
     }
-    written = read_table(out / "results" / "generations.parquet", GENERATIONS).to_pylist()
-    lengths = [row["tokens"] for row in written if (row["run"], row["epoch"]) == (lora.key, last)]
+    own = [row for row in answers if (row["run"], row["epoch"]) == (lora.key, last)]
 
     for task in ("places", "chat"):
         assert loss[task, last] < loss[task, 0] - 3
-    assert max(lengths) <= 6
-    assert {row["reason"] for row in written if (row["run"], row["epoch"]) == (lora.key, last)} == {"end"}
+    assert max(row["tokens"] for row in own) <= 6
+    assert {row["reason"] for row in own} == {"end"}
 
 
-def test_the_adapter_writes_the_same_through_peft(out: Path, lora: RunConfig) -> None:
-    last = lora.train.epochs if lora.train else 0
-    written = read_table(out / "results" / "generations.parquet", GENERATIONS).to_pylist()
-    wanted = {
-        row["example"]: (row["text"], row["tokens"])
-        for row in written
-        if (row["run"], row["task"], row["epoch"], row["split"]) == (lora.key, "places", last, "test")
-    }
+def test_the_adapter_writes_the_same_through_peft(
+    out: Path, answers: list[dict[str, Any]], lora: RunConfig
+) -> None:
+    assert lora.train is not None
+    place = (lora.key, "places", lora.train.epochs, "test")
+    wanted = {row["example"]: (row["text"], row["tokens"]) for row in answers if _place(row) == place}
     folder = out / "runs" / lora.key / "artifact" / "places"
     base = load_base("mini-qwen3-s")
     model = PeftModel.from_pretrained(base.model, folder)
-    prompts = {row["example"]: row["prompt"] for row in written if row["task"] == "places"}
+    prompts = {row["example"]: row["prompt"] for row in answers if row["task"] == "places"}
     for example, (text, tokens) in wanted.items():
         ids_1T = torch.tensor([base.tokenizer(prompts[example]).input_ids])
         with torch.inference_mode():
@@ -207,14 +209,17 @@ def test_the_adapter_writes_the_same_through_peft(out: Path, lora: RunConfig) ->
 
 
 def test_the_command_scores_an_adapter_as_its_run_did(
-    out: Path, lora: RunConfig, path: Path, capsys: pytest.CaptureFixture[str]
+    out: Path,
+    results: list[dict[str, Any]],
+    lora: RunConfig,
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = out / "runs" / lora.key / "artifact" / "places"
     args = ["eval", "--base", "mini-qwen3-s", "--tasks", str(path.parent / "places.yaml")]
     assert main([*args, "--adapter", str(folder), "--limit", "6", "--json"]) == 0
 
     scores = json.loads(capsys.readouterr().out)["tasks"]["places"]
-    results = read_table(out / "results" / "results.parquet", RESULTS).to_pylist()
     (row,) = [
         row
         for row in results
@@ -255,14 +260,14 @@ def test_a_line_of_a_conversation_goes_through_the_template(
     artifact = next((out / "runs" / source.key / "artifact").iterdir())
     command = ["try", str(artifact), "--base", "mini-qwen3-xs", "--task", "chat", "--json"]
 
-    def answers(line: str, *options: str) -> list[dict[str, object]]:
+    def answer(line: str, *options: str) -> list[dict[str, object]]:
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{line}\n"))
         assert main([*command, "--max-new-tokens", "5", *options]) == 0
         (told,) = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
         return [told["before"], told["after"]]
 
-    asked = answers("Where was Vume born?", "--chat", "--system", "Be brief.\\nVery.")
-    assert asked == answers(
+    asked = answer("Where was Vume born?", "--chat", "--system", "Be brief.\\nVery.")
+    assert asked == answer(
         "System: Be brief.\\nVery.\\nUser: Where was Vume born?\\nAssistant:", "--stop", ""
     )
 

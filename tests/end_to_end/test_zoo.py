@@ -33,6 +33,7 @@ from sweeps.planning.checks import check_shapes
 from sweeps.planning.memory import footprint
 from tests.support.bases import make_base, make_rows, make_run, random_factors
 from tests.support.packs import interrupted_run, make_pack, run_to_end, without_times
+from tests.support.scoring import score_one_by_one
 from tests.support.zoo import families, left_out, rewritten_by_peft, supported, tiny_base
 
 EVERYTHING = AdapterConfig(modules=ALL_MODULES, rank=2, alpha=4)
@@ -99,7 +100,7 @@ def test_scores_are_those_of_a_forward_for_each_choice_alone(base: Base, length:
     with AdapterHooks(base.model, base.sites).active([Segment(1, factors, 0.5)]):
         scored = score_rows(base, rows)
         with torch.inference_mode():
-            alone = [[choice_score(base, row.prompt, choice) for choice in row.choices] for row in rows]
+            alone = [score_one_by_one(base, row) for row in rows]
 
     torch.testing.assert_close(
         torch.tensor([row.scores for row in scored]), torch.tensor(alone), atol=1e-5, rtol=1e-5
@@ -135,14 +136,6 @@ def test_memory_is_planned_from_the_config_alone(base: Base, on_gpu: bool, tmp_p
     check_shapes([placed])
     assert 0 < planned.per_token < 1e6
     assert planned.base > 0
-
-
-def choice_score(base: Base, prompt: tuple[int, ...], choice: tuple[int, ...]) -> float:
-    """The log-likelihood of a choice from the model's own forward, as transformers runs it."""
-    ids = torch.tensor([[*prompt, *choice]])
-    log_probs_TV = base.model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
-    start = len(prompt) - 1
-    return sum(log_probs_TV[start + place, token].item() for place, token in enumerate(choice))
 
 
 @pytest.mark.parametrize("oracle", ["merged", "peft"])

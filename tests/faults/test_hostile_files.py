@@ -51,28 +51,28 @@ def artifact(recorded: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("header", HEADERS)
 def test_weights_with_such_a_header_are_refused_in_one_line(
-    header: str, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (artifact / WEIGHTS).write_bytes(HEADERS[header])
+    for header in HEADERS.values():
+        (artifact / WEIGHTS).write_bytes(header)
 
-    assert main(["export", str(artifact), "--task", "counting", "--out", str(tmp_path / "out")]) == 2
+        assert main(["export", str(artifact), "--task", "counting", "--out", str(tmp_path / "out")]) == 2
 
-    assert str(artifact / WEIGHTS) in only_line(capsys)
-    assert not (tmp_path / "out").exists()
+        assert str(artifact / WEIGHTS) in only_line(capsys)
+        assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "..", "-rf", "a b", "x" * 101])
 def test_a_task_whose_name_is_markup_a_path_or_an_option_is_refused(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / f"{name}.jsonl"
-    path.write_text(json.dumps({"prompt": "a", "choices": ["x", "y"], "gold": 0}) + "\n")
+    for name in ("<img src=x onerror=alert(1)>", "..", "-rf", "a b", "x" * 101):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text(json.dumps({"prompt": "a", "choices": ["x", "y"], "gold": 0}) + "\n")
 
-    assert main(["tasks", "--tasks", str(path)]) == 2
+        assert main(["tasks", "--tasks", str(path)]) == 2
 
-    assert "is no task name" in only_line(capsys)
+        assert "is no task name" in only_line(capsys)
 
 
 def test_a_tag_in_a_task_file_makes_no_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,19 +65,10 @@ def cluster() -> Iterator[Any]:
 
 def start(study: Path, out: Path, address: str, executor: str = "plain") -> subprocess.Popen[str]:
     environment = {**os.environ, "RAY_ADDRESS": address, "PORTAL_CHECKPOINT_S": "0.2"}
-    command = [
-        sys.executable,
-        "-c",
-        COMMAND,
-        "sweep",
-        "run",
-        str(study),
-        "--out",
-        str(out),
-        "--executor",
-        executor,
-    ]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    options = ["sweep", "run", str(study), "--out", str(out), "--executor", executor]
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *options], env=environment, stderr=subprocess.PIPE, text=True
+    )
 
 
 WAITING = """

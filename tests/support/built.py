@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PLACE = ROOT / ".pytest_cache" / "built"
-_SOURCES = ("portal", "sweeps", "tests/support", "tests/conftest.py", "tests/end_to_end/conftest.py")
+_SOURCES = ("portal", "sweeps", "tests/support", "tests/conftest.py")
 _READ = {".py", ".yaml", ".json", ".parquet"}
 _KEPT_S = 24 * 3600
 """Folders of sources that have changed since are removed when they are older."""

@@ -14,14 +14,16 @@ from tests.support.studies import PATIENCE_S
 POLL_S = 0.005
 
 
-def kill_and_end(launch: Callable[[Study, Path], None], study: Study, out: Path, *, kills: int) -> int:
+def kill_and_end(
+    launch: Callable[[Study, Path], None], study: Study, out: Path, *, kills: int, seed: int = 0
+) -> int:
     """Launch the study in a child until it has ended by itself; the number of kills on the way.
 
     Each of the first `kills` launches is killed with SIGKILL up to 0.1 s after something was kept
     that was not there at its start: a checkpoint or an ended run. So every launch keeps something,
     and the study ends on a slow machine too; on a fast one it may end in 0.1 s, before its last kills.
     """
-    moments = random.Random(0)
+    moments = random.Random(seed)
     for kill in range(kills):
         if not _is_killed(launch, study, out, delay_s=moments.uniform(0, 0.1)):
             return kill
