@@ -1,4 +1,7 @@
-"""`Learner`: one run in training. It owns its parameters, optimisers, counters and evaluations."""
+"""`Learner`: one run in training. It owns its parameters, optimisers, counters and evaluations.
+
+Shape letters: S slots with rows on one base, K such slots of all bases of a step, M gradient norms.
+"""
 
 import zlib
 from abc import ABC, abstractmethod

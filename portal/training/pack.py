@@ -82,7 +82,7 @@ class Pack:
     def step(self) -> int:
         """Take one step of every active learner; how many took one.
 
-        Raises what is_out_of_memory knows when a single row does not fit; no learner has half a step then.
+        An error of memory is raised where a single row does not fit; no learner has half a step then.
         """
         started = time.perf_counter()
         learners = [learner for learner in self.active if learner.step < learner.num_steps]

@@ -4,6 +4,8 @@ Parameters of learners are disjoint, so every learner gets exactly its own gradi
 step changes before all gradients are there: a step that ran out of memory can be taken again. Memory is
 predicted (`max_tokens`). A forward that runs out of it all the same is taken again once what the device holds
 in reserve is released, and halved where that is no remedy.
+
+Shape letters: S slots of a learner with rows on one base, K such slots of all its bases, M gradient norms.
 """
 
 import logging
@@ -37,19 +39,19 @@ _log = logging.getLogger(__name__)
 def train_step(learners: Sequence[Learner], forwards: "Forwards", workers: WorkerGroup) -> list["StepRecord"]:
     """Take one step of every learner (docs/method.md, "Packs"); what each has measured.
 
-    Raises what is_out_of_memory knows when a single row does not fit.
+    An error of memory (portal.device.is_out_of_memory) is raised where a single row does not fit.
     """
     taken: list[LearnerStep] = []
-    for bases in forwards.rounds(workers):
-        with workers.all_or_none():  # rows, factors, forwards; losses and the factors' gradients
-            steps = [step for base in bases for step in forwards.take(base, learners, workers)]
-            received = [tensor for step in steps for tensor in step.received(workers)]
-        workers.all_reduce_sum(received)
+    for bases in forwards.base_groups(workers):
+        with workers.all_or_none():  # rows, factors, losses, and the factors' gradients
+            steps = [step for base in bases for step in forwards.forward_backward(base, learners, workers)]
+            parts = [tensor for step in steps for tensor in step.parts_to_sum(workers)]
+        workers.all_reduce_sum(parts)  # in place
         with workers.all_or_none():  # from the factors' gradients to those of the parameters
             taken += [step.backward() for step in steps]
     records = [StepRecord(learner, taken) for learner in learners]
     with workers.no_way_back():
-        for record in records:  # clip, and step the optimisers
+        for record in records:  # clip, and step the optimisers where losses and gradients are finite
             record.norm_M = record.learner.update(record.loss_K)
             record.learner.count_step(record.tokens)
     return records
@@ -62,7 +64,7 @@ class StepRecord:
         steps = [step for step in taken if step.learner is learner]
         self.learner, self.step = learner, learner.step
         self.loss_K = torch.cat([step.loss_S for step in steps])
-        self.norm_M = self.loss_K[:0]  # until the update
+        self.norm_M = self.loss_K.new_zeros(0)  # until the update
         self.tokens = {step.base: sum(slot.num_tokens for slot in step.rows) for step in steps}
         self._places = [(step.base, slot) for step in steps for slot in step.slots]
 
@@ -112,7 +114,7 @@ class LearnerStep:
                 group: (torch.zeros_like(a), torch.zeros_like(b)) for group, (a, b) in self._values.items()
             }
 
-    def receive(self, slots: list[int], index: Tensor, loss_S: Tensor, gradients: Factors) -> None:
+    def accumulate(self, slots: list[int], index: Tensor, loss_S: Tensor, gradients: Factors) -> None:
         """Add what a forward gave for these slots, whose `index` is on the device; takes no memory."""
         self._parts.append((slots, loss_S))
         if not self._gradients:
@@ -122,8 +124,8 @@ class LearnerStep:
             for total, gradient in zip(self._gradients[group], pair, strict=True):
                 total.index_add_(0, index, gradient)
 
-    def received(self, workers: WorkerGroup) -> list[Tensor]:
-        """Tensors that are summed over the workers, in place: losses of all slots, gradients of factors."""
+    def parts_to_sum(self, workers: WorkerGroup) -> list[Tensor]:
+        """This worker's parts of the losses and of the factors' gradients, summed in place; [] if alone."""
         if workers.size == 1:
             return []
         self.make_room()
@@ -177,11 +179,13 @@ class Forwards:
         """Go back to the planned sizes: smaller forwards were no remedy."""
         self.max_tokens = dict(self._planned_tokens)
 
-    def rounds(self, workers: WorkerGroup) -> list[list[str]]:
+    def base_groups(self, workers: WorkerGroup) -> list[list[str]]:
         """Bases whose gradients are held together: one worker holds those of one, several go through all."""
         return [list(self._bases)] if workers.size > 1 else [[base] for base in self._bases]
 
-    def take(self, base: str, learners: Sequence[Learner], workers: WorkerGroup) -> list[LearnerStep]:
+    def forward_backward(
+        self, base: str, learners: Sequence[Learner], workers: WorkerGroup
+    ) -> list[LearnerStep]:
         """The step of each of these learners that is on the base, after this worker's share of its rows."""
         there = [learner for learner in learners if base in learner.bases]
         steps = [LearnerStep(learner, base, owner) for owner, learner in enumerate(there)]
@@ -194,7 +198,7 @@ class Forwards:
     def run(self, base: str, slots: Sequence[SlotRows], steps: Sequence[LearnerStep]) -> None:
         """All slots through the base, in smaller forwards from the first one on that does not fit.
 
-        Raises what is_out_of_memory knows when a single row does not fit.
+        An error of memory is raised where a single row does not fit.
         """
         costs = [launch_cost(self._bases[base], len(step.adapter.modules)) for step in steps]
         together = self._bases[base].device.type != "cpu"
@@ -214,7 +218,7 @@ class Forwards:
             waiting = [part for each in waiting for part in divide(each, self.max_tokens[base])]
 
     def _fits(self, base: str, forward: MicroBatch, steps: Sequence[LearnerStep], *, last: bool) -> bool:
-        """Run a forward; False, with nothing changed, when it runs out of memory.
+        """Run a forward; False, with no loss or gradient added, when it runs out of memory.
 
         The last try raises what it met where a single row does not fit.
         """
@@ -228,7 +232,7 @@ class Forwards:
 
 
 def run_forward(base: Base, hooks: AdapterHooks, forward: MicroBatch, steps: Sequence[LearnerStep]) -> None:
-    """Forward and backward of these rows; every learner's step receives its own part."""
+    """Forward and backward of these rows; every learner's step adds its own part."""
     laid_out = _lay_out(forward.slots, steps)
     spans = [span for each in laid_out for span in each.spans]
     for step, rows in spans:
@@ -249,7 +253,7 @@ def run_forward(base: Base, hooks: AdapterHooks, forward: MicroBatch, steps: Seq
         start = 0
         for step, rows in each.spans:
             end = start + len(rows)
-            step.receive(
+            step.accumulate(
                 *next(parts), {group: (a[start:end], b[start:end]) for group, (a, b) in joined.items()}
             )
             start = end

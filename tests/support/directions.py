@@ -36,7 +36,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "portal.artifacts": (
         "portal.messages", "portal.methods", "portal.frozen", "portal.config", "portal.storage",
-        "portal.results", "portal.bases", "portal.tasks", "portal.text", "portal.hypernet", "portal.forward",
+        "portal.results", "portal.embedded", "portal.bases", "portal.tasks", "portal.text", "portal.hypernet",
+        "portal.forward",
     ),
     "portal.learners": (
         "portal.frozen", "portal.config", "portal.train_config", "portal.storage", "portal.device",

@@ -27,8 +27,8 @@ def test_a_team_sums_a_tensor_per_module_and_factor_and_one_of_losses(
     team.size = 2
     step = LearnerStep(learner, "target", 0)
 
-    assert step.received(alone) == []
-    assert len(step.received(team)) == count
+    assert step.parts_to_sum(alone) == []
+    assert len(step.parts_to_sum(team)) == count
 
 
 @pytest.mark.parametrize("in_backward", [False, True])
