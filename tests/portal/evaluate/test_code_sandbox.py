@@ -22,45 +22,43 @@ def listening() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-@pytest.mark.parametrize(
-    ("program", "passed"),
-    [
-        ("import math, json\nassert math.gcd(12, 18) == 6", True),
-        ("print('noise' * 10**6)", True),
-        ("if __name__ == '__main__':\n    open('own.txt', 'w').write('mine')", True),
-        ("assert 1 == 2", False),
-        ("1 / 0", False),
-        ("def f(:", False),
-        ("import sys\nsys.exit(0)\nassert False", False),
-        ("import os\nos._exit(0)", False),
-        ("x = bytearray(2 * 10**9)", False),
-        ("open('big', 'wb').write(bytes(10**8))", False),
-        ("import os\nassert os.environ.get('PORTAL_RUN_CODE') is None", True),
-        ("import os\nassert len([p for p in os.listdir('/proc') if p.isdigit()]) < 5", True),
-        ("open('/usr/mark', 'w')", False),
-        ("for place in range(8):\n    open(f'/tmp/{place}', 'wb').write(bytes(10**7))", False),
-        ("for place in range(8):\n    open(f'/dev/shm/{place}', 'wb').write(bytes(10**7))", False),
-        ("import os\nos.system('mount -o remount,rw /usr')\nopen('/usr/mark', 'w')", False),
-        ("import pickle\nclass C: pass\npickle.loads(pickle.dumps(C()))", True),
-        (
-            "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        self.fail()\n"
-            "assert unittest.main(exit=False).result.wasSuccessful()",
-            False,
-        ),
-    ],
+PASSING = (
+    "import math, json\nassert math.gcd(12, 18) == 6",
+    "print('noise' * 10**6)",
+    "if __name__ == '__main__':\n    open('own.txt', 'w').write('mine')",
+    "import os\nassert os.environ.get('PORTAL_RUN_CODE') is None",
+    "import os\nassert len([p for p in os.listdir('/proc') if p.isdigit()]) < 5",
+    "import pickle\nclass C: pass\npickle.loads(pickle.dumps(C()))",
 )
-@pytest.mark.usefixtures("allowed")
-def test_a_program_passes_where_it_comes_to_its_end(program: str, passed: bool) -> None:
-    assert passes(program) == passed
+FAILING = (
+    "assert 1 == 2",
+    "1 / 0",
+    "def f(:",
+    "import sys\nsys.exit(0)\nassert False",
+    "import os\nos._exit(0)",
+    "x = bytearray(2 * 10**9)",
+    "open('big', 'wb').write(bytes(10**8))",
+    "open('/usr/mark', 'w')",
+    "for place in range(8):\n    open(f'/tmp/{place}', 'wb').write(bytes(10**7))",
+    "for place in range(8):\n    open(f'/dev/shm/{place}', 'wb').write(bytes(10**7))",
+    "import os\nos.system('mount -o remount,rw /usr')\nopen('/usr/mark', 'w')",
+    f"open({__file__!r})",
+    "open('/etc/passwd')",
+    "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        self.fail()\n"
+    "assert unittest.main(exit=False).result.wasSuccessful()",
+)
 
 
 @pytest.mark.usefixtures("allowed")
-def test_a_program_that_does_not_end_is_ended() -> None:
-    assert not passes("while True:\n    pass", seconds=1)
+def test_a_program_passes_where_it_comes_to_its_end_and_touches_nothing_of_the_machine() -> None:
+    assert Path(__file__).is_file()
+    assert [program for program in PASSING if not passes(program)] == []
+    assert [program for program in FAILING if passes(program)] == []
 
 
 @pytest.mark.usefixtures("allowed")
 def test_the_seconds_of_a_program_are_those_that_it_computes_and_twelve_times_as_many_by_the_clock() -> None:
+    assert not passes("while True:\n    pass", seconds=1)
     assert passes("import time\ntime.sleep(2)", seconds=1)
     assert not passes("import time\ntime.sleep(60)", seconds=1)
 
@@ -77,14 +75,6 @@ def test_programs_that_nobody_waits_for_any_longer_are_ended() -> None:
         assert (running.result(), waiting.result()) == (False, False)
     assert time.monotonic() - started < 60
     assert passes("pass")
-
-
-@pytest.mark.usefixtures("allowed")
-def test_files_of_the_machine_are_not_there() -> None:
-    assert Path(__file__).is_file()
-
-    assert not passes(f"open({__file__!r})")
-    assert not passes("open('/etc/passwd')")
 
 
 @pytest.mark.usefixtures("failing_bubblewrap")
@@ -105,16 +95,17 @@ def test_no_program_reaches_the_network(listening: int) -> None:
 @pytest.mark.usefixtures("allowed")
 def test_pass_at_1_runs_the_tests_after_the_answer_or_around_it() -> None:
     measure = find_metric("pass_at_1")
-
-    assert measure("def double(x):\n    return 2 * x", ["assert double(4) == 8"]) == 1
-    assert measure("def double(x):\n    return x", ["assert double(4) == 8"]) == 0
-    assert measure("\n    return 2 * x", ["def double(x):{answer}\nassert double(4) == 8"]) == 1
-    assert measure("return 2 * x", ["assert True"]) == 0  # no program at all
-    assert measure("x = 1", ["assert x", "assert x == 1"]) == 1
-    assert measure("x = 1", ["assert x", "assert x == 2"]) == 0  # all of them have to pass
-    assert (
-        measure(" def double(x):\n    return 2 * x", ["assert double(4) == 8"]) == 1
-    )  # the space of a prompt
+    doubled = ["assert double(4) == 8"]
+    for answer, tests, value in (
+        ("def double(x):\n    return 2 * x", doubled, 1),
+        ("def double(x):\n    return x", doubled, 0),
+        (" def double(x):\n    return 2 * x", doubled, 1),  # the space of a prompt
+        ("\n    return 2 * x", ["def double(x):{answer}\nassert double(4) == 8"], 1),
+        ("return 2 * x", ["assert True"], 0),  # no program at all
+        ("x = 1", ["assert x", "assert x == 1"], 1),
+        ("x = 1", ["assert x", "assert x == 2"], 0),  # all of them have to pass
+    ):
+        assert measure(answer, tests) == value
 
 
 def test_without_the_flag_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,23 +116,18 @@ def test_without_the_flag_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
             ask()
 
 
-def test_without_bubblewrap_the_metric_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_bubblewrap_that_is_missing_or_not_let_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv(ALLOWED, "1")
     monkeypatch.setenv("PATH", str(tmp_path))
     code_sandbox._check_bubblewrap.cache_clear()
-
     with pytest.raises(ValueError, match="needs bubblewrap"):
         find_metric("pass_at_1")
 
-
-def test_a_bubblewrap_that_is_not_let_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "bwrap").write_text(
-        "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n"
-    )
+    said = "No permissions to create new namespace"
+    (tmp_path / "bwrap").write_text(f"#!/bin/sh\necho 'bwrap: {said}' >&2\nexit 1\n")
     (tmp_path / "bwrap").chmod(0o755)
-    monkeypatch.setenv(ALLOWED, "1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    code_sandbox._check_bubblewrap.cache_clear()
-
-    with pytest.raises(ValueError, match="does not work on this machine: bwrap: No permissions"):
+    with pytest.raises(ValueError, match=f"does not work on this machine: bwrap: {said}"):
         find_metric("pass_at_1")

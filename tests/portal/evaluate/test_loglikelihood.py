@@ -27,15 +27,10 @@ from tests.support.scoring import LABELS, NAMED_ROWS, score_one_by_one
 
 
 def test_rows_of_text_score_as_one_row_a_choice(any_base: Base) -> None:
-    rows = make_rows(any_base, count=4).rows("names", "test")
-
-    for item in score_rows(any_base, rows):
+    for item in score_rows(any_base, make_rows(any_base, count=4).rows("names", "test")):
         assert item.scores == pytest.approx(score_one_by_one(any_base, item.row), abs=1e-4)
-
-
-def test_scores_are_of_distinct_sizes_so_that_agreement_means_something(any_base: Base) -> None:
+    # distinct scores, so that agreement means something
     scores = [score for item in score_rows(any_base, NAMED_ROWS) for score in item.scores]
-
     assert len({round(score, 3) for score in scores}) == len(scores)
 
 
@@ -43,17 +38,12 @@ def test_a_score_that_is_not_finite_raises_naming_task_and_example() -> None:
     base = make_base("tiny", "qwen3")
     base.model.get_input_embeddings().weight.data[99] = math.nan
     bad = make_row((5, 99), ((6,), (7,)), task="sums", name="bad one")
-
     assert len(score_rows(base, NAMED_ROWS)) == len(NAMED_ROWS)
     with pytest.raises(FloatingPointError, match="task 'sums', example 'bad one': a score is not finite"):
         score_rows(base, [*NAMED_ROWS, bad])
 
-
-def test_a_score_of_minus_infinity_raises_too() -> None:
-    base = make_base("tiny", "qwen3")
     base.model.lm_head = torch.nn.Linear(24, 128)
     base.model.lm_head.bias.data[10] = -math.inf
-
     with pytest.raises(FloatingPointError, match="example 'single tokens': a score is not finite"):
         score_rows(base, [LABELS])
 
@@ -92,25 +82,17 @@ def scored(*scores: float, gold: int = 0, chars: tuple[int, ...] | None = None) 
     return Scored(make_row((1, 2), choices, gold=gold, chars=chars), scores)
 
 
-@pytest.mark.parametrize(("gold", "share"), [(0, 0.0), (1, 0.5), (2, 0.5)])
-def test_a_tie_counts_as_the_chance_that_a_fair_draw_is_right(gold: int, share: float) -> None:
-    assert scored(-2.0, -1.0, -1.0, gold=gold).acc == share
-    assert scored(-2.0, -1.0, -1.0, gold=gold, chars=(4, 1, 1)).acc_norm("chars") == (gold == 0)
-    assert scored(-9.0, -2.0, -4.0, gold=gold, chars=(3, 1, 2)).acc_norm("chars") == share
-
-
-def test_three_tied_choices_are_right_by_a_third() -> None:
+def test_a_tie_counts_as_the_chance_that_a_fair_draw_is_right() -> None:
+    for gold, share in ((0, 0.0), (1, 0.5), (2, 0.5)):
+        assert scored(-2.0, -1.0, -1.0, gold=gold).acc == share
+        assert scored(-2.0, -1.0, -1.0, gold=gold, chars=(4, 1, 1)).acc_norm("chars") == (gold == 0)
+        assert scored(-9.0, -2.0, -4.0, gold=gold, chars=(3, 1, 2)).acc_norm("chars") == share
     tied = [scored(-1.0, -1.0, -1.0, -3.0, gold=gold, chars=(1, 1, 1, 3)) for gold in range(4)]
-
     assert [item.acc for item in tied] == [1 / 3, 1 / 3, 1 / 3, 0.0]
     assert [item.acc_norm("chars") for item in tied] == [1 / 4] * 4
-
-
-def test_scores_are_compared_as_the_table_of_predictions_has_them() -> None:
-    item = scored(-1.0, -1.0 - 1e-12)
-
-    assert item.is_tied
-    assert (item.acc, item.acc_norm("bytes")) == (0.5, 0.0)
+    # scores are compared as the table of predictions has them
+    nearly = scored(-1.0, -1.0 - 1e-12)
+    assert (nearly.is_tied, nearly.acc, nearly.acc_norm("bytes")) == (True, 0.5, 0.0)
 
 
 @given(
@@ -123,12 +105,6 @@ def test_where_no_two_choices_tie_a_row_is_right_or_wrong_as_argmax_says(
     gold %= len(scores)
 
     assert scored(*scores, gold=gold).acc == float(np.argmax(scores) == gold)
-
-
-def test_the_normalised_choice_is_per_character() -> None:
-    item = scored(-3.0, -4.0, chars=(2, 4))
-
-    assert (item.acc, item.acc_norm("chars")) == (1.0, 0.0)
 
 
 def test_a_summary_is_what_one_works_out_by_hand() -> None:
@@ -158,20 +134,13 @@ def test_a_summary_is_what_one_works_out_by_hand() -> None:
     )
 
 
-def guessed(*scores: float, gold: int = 0) -> Scored:
-    return Scored(make_row((1, 2), tuple((place + 3,) for place in range(len(scores))), gold=gold), scores)
-
-
-def test_certain_answers_leave_nothing_and_guesses_everything() -> None:
-    assert guess_left([guessed(0.0, -100.0, -100.0)]) == pytest.approx(0.0, abs=1e-12)
-    assert guess_left([guessed(-7.0, -7.0), guessed(-2.0, -2.0, -2.0, -2.0)]) == pytest.approx(1.0)
-    assert guess_left([guessed(-9.0, -1.0)]) > 1
-
-
-def test_it_is_the_mean_over_rows_whatever_their_number_of_choices() -> None:
-    two, four = guessed(-1.0, -2.0), guessed(-1.0, -1.5, -4.0, -3.0, gold=1)
+def test_guesses_leave_everything_and_certain_answers_nothing_whatever_the_number_of_choices() -> None:
+    assert guess_left([scored(0.0, -100.0, -100.0)]) == pytest.approx(0.0, abs=1e-12)
+    assert guess_left([scored(-7.0, -7.0), scored(-2.0, -2.0, -2.0, -2.0)]) == pytest.approx(1.0)
+    assert guess_left([scored(-9.0, -1.0)]) > 1
+    two, four = scored(-1.0, -2.0), scored(-1.0, -1.5, -4.0, -3.0, gold=1)
     by_hand = [
         math.log(sum(math.exp(x) for x in item.scores)) - item.scores[item.row.gold] for item in (two, four)
     ]
-
-    assert guess_left([two, four]) == pytest.approx((by_hand[0] / math.log(2) + by_hand[1] / math.log(4)) / 2)
+    mean = (by_hand[0] / math.log(2) + by_hand[1] / math.log(4)) / 2
+    assert guess_left([two, four]) == pytest.approx(mean)

@@ -6,17 +6,12 @@ import pytest
 import torch
 
 from portal.answers import AnswerConfig
-from portal.bases.base import Base, load_base
+from portal.bases.base import Base
 from portal.data.suites import load_suite
 from portal.data.token_rows import TokenRow, encode_examples
 from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.evaluate.tasks import score_tasks
 from portal.tasks.example import Example
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return load_base("mini-qwen3-xs")
 
 
 def rows_of(base: Base, examples: Sequence[Example]) -> list[TokenRow]:

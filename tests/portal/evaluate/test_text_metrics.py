@@ -14,9 +14,8 @@ from portal.evaluate.text_metrics import METRICS, find_metric, judged_part, norm
 TEXTS = st.text(max_size=30)
 
 
-@pytest.mark.parametrize(
-    ("metric", "text", "references", "value"),
-    [
+def test_a_metric_is_what_one_works_out_by_hand() -> None:
+    for metric, text, references, value in (
         ("exact_match", "The Paris.", ["paris"], 1.0),
         ("exact_match", "Paris, France", ["Paris", "Rome"], 0.0),
         ("token_f1", "a big red dog", ["red dog", "blue dog"], 0.8),
@@ -39,21 +38,14 @@ TEXTS = st.text(max_size=30)
         ("regex", " 42 apples\n", [r"\d+ (apples|pears)"], 1.0),
         ("regex", "about 42 apples", [r"\d+ apples"], 0.0),
         ("rouge_l", "a b c d", ["b d", "x"], 2 * (1.0 * 0.5) / 1.5),
-    ],
-)
-def test_a_metric_is_what_one_works_out_by_hand(
-    metric: str, text: str, references: list[str], value: float
-) -> None:
-    assert find_metric(metric)(text, references) == pytest.approx(value)
+    ):
+        assert find_metric(metric)(text, references) == pytest.approx(value), (metric, text)
 
 
-@given(
-    metric=st.sampled_from(sorted(set(METRICS) - {"regex", "json_f1", "pass_at_1"})),
-    text=TEXTS,
-    reference=TEXTS,
-)
-def test_a_value_is_from_0_to_1_whatever_is_written(metric: str, text: str, reference: str) -> None:
-    assert 0 <= find_metric(metric)(text, [reference or "x"]) <= 1
+@given(text=TEXTS, reference=TEXTS)
+def test_a_value_is_from_0_to_1_whatever_is_written(text: str, reference: str) -> None:
+    for metric in set(METRICS) - {"regex", "json_f1", "pass_at_1"}:
+        assert 0 <= find_metric(metric)(text, [reference or "x"]) <= 1, metric
 
 
 @given(text=TEXTS.filter(normalise))
