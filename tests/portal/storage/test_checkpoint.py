@@ -32,9 +32,9 @@ def latest_step(folder: Path) -> int | None:
     return checkpoint.sequence
 
 
-@pytest.mark.parametrize("exists", [True, False])
-def test_the_latest_of_nothing_is_none(tmp_path: Path, exists: bool) -> None:
-    assert load_latest(tmp_path if exists else tmp_path / "nowhere") is None
+def test_the_latest_of_nothing_is_none(tmp_path: Path) -> None:
+    assert load_latest(tmp_path) is None
+    assert load_latest(tmp_path / "nowhere") is None
 
 
 def test_tensors_and_meta_come_back_bit_for_bit_in_their_dtypes(tmp_path: Path) -> None:
@@ -49,6 +49,7 @@ def test_tensors_and_meta_come_back_bit_for_bit_in_their_dtypes(tmp_path: Path) 
         "empty": torch.empty(0, 3),
         "special": torch.tensor([float("nan"), float("inf"), -0.0]),
         "strided": torch.arange(12.0).view(3, 4).T,
+        "parameter": torch.nn.Parameter(torch.ones(2)),
     }
     meta = {"step": 3, "wall_s": 0.1 + 0.2, "scored": [["sums", 1]], "none": None}
 
@@ -61,42 +62,23 @@ def test_tensors_and_meta_come_back_bit_for_bit_in_their_dtypes(tmp_path: Path) 
     for name, tensor in tensors.items():
         found = loaded.tensors[name]
         assert (found.dtype, found.shape) == (tensor.dtype, tensor.shape), name
-        assert (
-            found.numpy(force=True).tobytes() == tensor.contiguous().numpy(force=True).tobytes()
-            if (tensor.dtype != torch.bfloat16)
-            else torch.equal(found, tensor)
-        ), name
+        assert bits(found) == bits(tensor), name
 
 
-def test_parameters_that_need_gradients_are_saved_by_value(tmp_path: Path) -> None:
-    parameter = torch.nn.Parameter(torch.ones(2))
-    save_checkpoint(tmp_path, 1, {"p": parameter}, {})
-    with torch.no_grad():
-        parameter.zero_()
-
-    loaded = load_latest(tmp_path)
-
-    assert loaded is not None
-    assert loaded.tensors["p"].tolist() == [1, 1]
+def bits(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
+def test_the_newest_two_are_kept_and_one_written_again_is_replaced_as_a_whole(tmp_path: Path) -> None:
     for sequence in (1, 2, 9, 10, 11):
         save(tmp_path, sequence)
 
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == [10, 11]
     assert latest_step(tmp_path) == 11
-
-
-def test_a_sequence_number_written_again_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    save(tmp_path, 5)
-    save_checkpoint(tmp_path, 5, {"value": torch.tensor(1.0)}, {"step": 5, "again": True})
-
+    save_checkpoint(tmp_path, 11, {"other": torch.tensor(1.0)}, {"again": True})
     loaded = load_latest(tmp_path)
-
     assert loaded is not None
-    assert loaded.meta["again"]
-    assert list(loaded.tensors) == ["value"]
+    assert (loaded.meta, list(loaded.tensors)) == ({"again": True}, ["other"])
 
 
 def test_a_disk_that_is_full_while_tensors_are_written_says_where(
@@ -130,21 +112,21 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("how", ["missing", "empty", "torn", "bit flip"])
 def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, how: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    save(tmp_path, 1)
-    newest = save(tmp_path, 2)
-    damage(newest / name, how)
-
-    with caplog.at_level(logging.WARNING, logger="portal.storage.checkpoint"):
-        step = latest_step(tmp_path)
-
-    assert step == 1
-    (record,) = caplog.records
-    assert str(newest) in record.getMessage()
-    assert "\n" not in record.getMessage()
+    for how in ("missing", "empty", "torn", "bit flip"):
+        save(tmp_path, 1)
+        newest = save(tmp_path, 2)
+        damage(newest / name, how)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="portal.storage.checkpoint"):
+            assert latest_step(tmp_path) == 1
+        (message,) = caplog.messages
+        assert str(newest) in message
+        assert "\n" not in message
+    damage(tmp_path / "0000000001" / name, "torn")
+    assert load_latest(tmp_path) is None
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -157,13 +139,6 @@ def test_no_single_flipped_bit_goes_unnoticed(tmp_path: Path, name: str) -> None
         altered[position] ^= 1 << position % 8
         path.write_bytes(altered)
         assert load_latest(tmp_path) is None, f"bit {position % 8} of byte {position}"
-
-
-def test_when_both_checkpoints_are_damaged_none_is_loaded(tmp_path: Path) -> None:
-    for sequence in (1, 2):
-        damage(save(tmp_path, sequence) / "meta.json", "torn")
-
-    assert load_latest(tmp_path) is None
 
 
 def test_files_of_two_checkpoints_do_not_make_one(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_after_any_writes_and_removals_both_kinds_list_and_hold_the_same(
         assert (store / name).stat().st_size == (folder / name).stat().st_size
 
 
-def test_names_have_the_parts_of_a_paths(place: Folder) -> None:
+def test_names_have_the_parts_of_a_paths_and_what_is_not_there_is_not_found(place: Folder) -> None:
     path = place / "runs" / "key.json"
 
     assert (path.name, path.stem, path.parent.name) == ("key.json", "key", "runs")
@@ -100,25 +100,18 @@ def test_names_have_the_parts_of_a_paths(place: Folder) -> None:
     assert place in path.parents
     assert path == place / "runs/key.json"
     assert {path: 1}[place / "runs" / "key.json"] == 1
-
-
-def test_what_is_not_there_is_not_found(place: Folder) -> None:
-    assert not (place / "none").exists()
-    assert not (place / "none").is_dir()
-    assert matching(place, "*/*") == []
-    with pytest.raises(FileNotFoundError):
-        (place / "none").read_bytes()
-    with pytest.raises(FileNotFoundError):
-        (place / "none").stat()
-    (place / "none").unlink(missing_ok=True)
-    remove_folder(place / "none")
+    assert (path.exists(), path.is_dir(), matching(place, "*/*")) == (False, False, [])
+    for ask in (path.read_bytes, path.stat):
+        with pytest.raises(FileNotFoundError):
+            ask()
+    path.unlink(missing_ok=True)
+    remove_folder(path)
 
 
 def test_checkpoints_are_the_same_in_a_store(place: Folder) -> None:
     for sequence in range(1, 5):
-        save_checkpoint(
-            place / "state", sequence, {"w": torch.full((3,), float(sequence))}, {"step": sequence}
-        )
+        tensors = {"w": torch.full((3,), float(sequence))}
+        save_checkpoint(place / "state", sequence, tensors, {"step": sequence})
 
     assert [path.name for path in matching(place, "state/*")] == ["0000000003", "0000000004"]
     found = load_latest(place / "state")
@@ -161,12 +154,10 @@ def test_a_url_is_a_store_and_all_else_a_folder(monkeypatch: pytest.MonkeyPatch,
     assert local_place(Path("out")) == Path("out")
 
 
-@pytest.mark.parametrize(
-    "text", ["S3://b/x", "s3:/b/x", "s3a://b/x", "https://b.host/x", "file:///tmp/x", "s3://"]
-)
-def test_a_url_of_another_kind_is_no_folder(text: str) -> None:
-    with pytest.raises(ValueError, match="no folder and no URL like s3://bucket/folder"):
-        open_folder(text)
+def test_a_url_of_another_kind_is_no_folder() -> None:
+    for text in ("S3://b/x", "s3:/b/x", "s3a://b/x", "https://b.host/x", "file:///tmp/x", "s3://"):
+        with pytest.raises(ValueError, match="no folder and no URL like s3://bucket/folder"):
+            open_folder(text)
 
 
 def test_an_object_that_a_repeated_request_finds_as_its_own_counts_as_created() -> None:
@@ -178,13 +169,10 @@ def test_an_object_that_a_repeated_request_finds_as_its_own_counts_as_created() 
 
 
 def test_an_error_of_the_store_names_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-        "AWS_ACCESS_KEY_ID": "x",
-        "AWS_SECRET_ACCESS_KEY": "y",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
     monkeypatch.setattr("portal.storage.object_store.RETRIES", 0)
     path = open_folder("s3://bucket/folder") / "x.json"
 
