@@ -1,15 +1,13 @@
 """Rows join in groups, all of them at last."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.generation.continuous import num_joining
 
 
-@pytest.mark.parametrize(
-    ("live", "waiting", "places", "joining"),
-    [
+def test_rows_join_where_an_eighth_of_the_places_is_free() -> None:
+    for live, waiting, places, joining in (
         (0, 500, 128, 128),
         (113, 500, 128, 0),
         (112, 500, 128, 16),
@@ -18,12 +16,8 @@ from portal.generation.continuous import num_joining
         (0, 1, 1, 1),
         (1, 5, 1, 0),
         (1, 5, 2, 1),
-    ],
-)
-def test_rows_join_where_an_eighth_of_the_places_is_free(
-    live: int, waiting: int, places: int, joining: int
-) -> None:
-    assert num_joining(live, waiting, places) == joining
+    ):
+        assert num_joining(live, waiting, places) == joining
 
 
 @given(st.integers(0, 200), st.integers(1, 200), st.integers(1, 200))

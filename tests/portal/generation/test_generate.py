@@ -67,16 +67,15 @@ def alone(base: Base, factors: Factors, request: Request) -> Tensor:
     return written_1T[0, prompt_1T.shape[1] :]
 
 
-@pytest.mark.parametrize("max_rows", [1, 2, None])
-def test_tokens_are_those_of_transformers_one_row_at_a_time(
-    base: Base, factors: Factors, max_rows: int | None
-) -> None:
-    requests = requests_of(base)
+def test_tokens_are_those_of_transformers_one_row_at_a_time(base: Base, factors: Factors) -> None:
+    long = Request(tuple(base.tokenizer("The town of Quarby. " * 12).input_ids), 1, 40)  # beyond a window
+    short = Request(tuple(base.tokenizer("The").input_ids), 0, 60)
+    requests = [*requests_of(base), short, long]
+    expected = [alone(base, factors, request).tolist() for request in requests]
 
-    found = dict(generate(base, requests, factors, SCALING, max_rows=max_rows))
-
-    for number, request in enumerate(requests):
-        assert list(found[number].tokens) == alone(base, factors, request).tolist()
+    for max_rows in (1, 2, None):
+        found = dict(generate(base, requests, factors, SCALING, max_rows=max_rows))
+        assert [list(found[number].tokens) for number in range(len(requests))] == expected
 
 
 def test_rows_that_join_a_batch_in_groups_write_what_they_would_alone(base: Base, factors: Factors) -> None:
@@ -93,30 +92,15 @@ def test_rows_that_join_a_batch_in_groups_write_what_they_would_alone(base: Base
     }
 
 
-def test_a_row_beyond_the_window_of_its_base_is_that_of_transformers(factors: Factors, base: Base) -> None:
-    long = Request(tuple(base.tokenizer("The town of Quarby. " * 12).input_ids), 1, 40)
-    short = Request(tuple(base.tokenizer("The").input_ids), 0, 60)
-
-    found = dict(generate(base, [short, long], factors, SCALING))
-
-    for number, request in enumerate([short, long]):
-        assert list(found[number].tokens) == alone(base, factors, request).tolist()
-
-
 def test_an_answer_ends_at_an_end_token_a_stop_text_or_its_length(base: Base, factors: Factors) -> None:
     (plain,) = generate(base, requests_of(base)[:1], factors, SCALING)
     tokens = plain[1].tokens
     text = base.tokenizer.decode(tokens)
     stop = text[2:4]
 
-    (_, stopped), (_, whole) = sorted(
-        generate(
-            base,
-            [Request(requests_of(base)[0].prompt, 0, len(tokens), stop=(each,)) for each in (stop, "%%")],
-            factors,
-            SCALING,
-        )
-    )
+    prompt = requests_of(base)[0].prompt
+    asked = [Request(prompt, 0, len(tokens), stop=(each,)) for each in (stop, "%%")]
+    (_, stopped), (_, whole) = sorted(generate(base, asked, factors, SCALING))
 
     assert stopped == Answer(stopped.tokens, text[: text.find(stop)], "stop")
     assert tokens[: len(stopped.tokens)] == stopped.tokens
@@ -159,36 +143,14 @@ def test_the_base_is_left_as_it_was_between_answers(base: Base, factors: Factors
         assert torch.equal(base.model(ids).logits, before)
 
 
-def test_no_requests_have_no_answers(base: Base) -> None:
-    assert list(generate(base, [], {}, SCALING)) == []
-
-
-@pytest.mark.parametrize(
-    ("request_", "message"),
-    [
-        (Request((1, 2), 3, 4), r"request 1: slot 3 is outside 0\.\.2"),
-        (
-            Request((1,) * 4000, 0, 400_000),
-            "request 1: base 'mini-qwen3-xs' reads at most .* may have 400000",
-        ),
-    ],
-)
-def test_what_cannot_be_answered_is_refused_before_anything_runs(request_: Request, message: str) -> None:
+def test_what_cannot_be_answered_is_refused_before_anything_runs_and_nothing_has_no_answers() -> None:
     base = load_base("mini-qwen3-xs")
     factors = random_factors(base, ALL_MODULES, rank=2, slots=3, seed=1)
 
-    with pytest.raises(ValueError, match=message):
-        generate(base, [Request((1,), 0, 1), request_], factors, SCALING)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (((), 0, 1), "the prompt has no tokens"),
-        (((1,), 0, 0), "0 new tokens: at least 1 is needed"),
-        (((1,), 0, 1, ("",)), "a stop text is empty"),
-    ],
-)
-def test_a_request_that_makes_no_sense_is_refused(arguments: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Request(*arguments)
+    assert list(generate(base, [], {}, SCALING)) == []
+    for request, message in (
+        (Request((1, 2), 3, 4), r"request 1: slot 3 is outside 0\.\.2"),
+        (Request((1,) * 4000, 0, 400_000), "request 1: base 'mini-qwen3-xs' reads .* may have 400000"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            generate(base, [Request((1,), 0, 1), request], factors, SCALING)

@@ -21,29 +21,17 @@ def written(folder: Path) -> tuple[Path, nn.Linear]:
     return folder / TEXT_MAP, linear
 
 
-def test_an_embedding_has_the_latent_that_the_trained_map_gives(tmp_path: Path) -> None:
+def test_a_map_is_read_back_to_the_last_bit_and_gives_the_latents_of_the_trained_one(tmp_path: Path) -> None:
     path, linear = written(tmp_path)
     embedding_ND = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(1))
-
-    found = TextMap.read(path, width=5).latents(embedding_ND)
-
-    with torch.no_grad():
-        torch.testing.assert_close(found, linear(embedding_ND))
-
-
-def test_a_map_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
-    path, linear = written(tmp_path)
 
     found = TextMap.read(path, width=5)
 
     assert torch.equal(found.weight_ZD, linear.weight)
     assert torch.equal(found.bias_Z, linear.bias)
     assert (found.encoder, found.encoder_sha256) == (TEXT.encoder, TEXT.encoder_sha256)
-
-
-def test_a_map_to_latents_of_another_width_is_refused(tmp_path: Path) -> None:
-    path, _ = written(tmp_path)
-
+    with torch.no_grad():
+        torch.testing.assert_close(found.latents(embedding_ND), linear(embedding_ND))
     with pytest.raises(ValueError, match="to latents of width 5, 6 is expected"):
         TextMap.read(path, width=6)
 
