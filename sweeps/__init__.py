@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from sweeps.results.snapshot import collect_snapshot
     from sweeps.search.run_search import SearchPlan, SearchResult, run_search
     from sweeps.sinks.alerts import Alerts
-    from sweeps.store.run_store import RunStore
-    from sweeps.store.study_status import RunFailure, StudyStatus
+    from sweeps.store.run_store import RunFailure, RunStore
+    from sweeps.store.study_status import StudyStatus
     from sweeps.study.expand import Study, load_study
 
 __all__ = [
@@ -79,7 +79,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             "run_search": "sweeps.search.run_search",
             "SearchPlan": "sweeps.search.run_search",
             "RunStore": "sweeps.store.run_store",
-            "RunFailure": "sweeps.store.study_status",
+            "RunFailure": "sweeps.store.run_store",
             "StudyStatus": "sweeps.store.study_status",
             "Study": "sweeps.study.expand",
             "load_study": "sweeps.study.expand",

@@ -223,7 +223,7 @@ def execute(
         failure = RunStore(out).failure(run.key)
         if failure is None:
             raise
-        warn(f"{run.describe()} ({run.key}) failed: {failure['cause']}; log: {failure['log']}")
+        warn(f"{run.describe()} ({run.key}) failed: {failure.cause}; log: {failure.log}")
         raise typer.Exit(FAILED) from None
     scores = {ADAPTED: final_scores(out, run)}
     if with_base:

@@ -47,7 +47,6 @@ from sweeps.sinks.events import StudyEvents
 from sweeps.sinks.tracking import BROKEN_OFF_S, TrackerSupervisor
 from sweeps.store.lease import InUse, acquire, read_holder
 from sweeps.store.output_folder import (
-    KeptDevice,
     KeptPrecisions,
     UsedDevice,
     check_device_kind,
@@ -145,7 +144,6 @@ class Launch:
     executor: Executor
     resources: Resources
     console: Console
-    trackers: TrackerSupervisor
     threads: int = 1
     named_for_large_bases: bool = False
     """Whether bases are large, and the kind of device that the `resources` have was asked for by name."""
@@ -178,7 +176,9 @@ class Launch:
         rows = self._prepare_rows()
         plan, layout = self._plan(status)
         lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
-        KeptDevice(self.out).keep(self.resources.device, named_for_large_bases=self.named_for_large_bases)
+        UsedDevice(device=self.resources.device, named_for_large_bases=self.named_for_large_bases).keep(
+            self.out
+        )
         with self._progress(status):
             while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
                 before = self._saved(plan.status)
@@ -222,7 +222,6 @@ class Launch:
                 resources=self.resources,
                 scratch=self.out / "scratch" / self.token,
                 lane_s=lane_s,
-                poll=self.trackers.poll,
             )
         )
         self.session.end_round()
@@ -342,7 +341,7 @@ def run_study(
                         chosen.open(out, console, wanted) as found,
                     ):
                         if wanted.device == "auto":
-                            _check_unnamed(found.device, left, out, KeptDevice(out).read())
+                            _check_unnamed(found.device, left, out, UsedDevice.kept(out))
                         check_precisions(left, found.device)
                         console.print(f"device: {found.shared(study.settings.gpus_per_worker)}")
                         _print_check(found, console)
@@ -360,7 +359,6 @@ def run_study(
                             executor=chosen,
                             resources=found.shared(study.settings.gpus_per_worker),
                             console=console,
-                            trackers=supervisor,
                             threads=threads,
                             named_for_large_bases=wanted.device != "auto" and any(large_bases(left)),
                         )

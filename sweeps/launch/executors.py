@@ -111,15 +111,14 @@ WORTH_TRAIN_S = 20 * TRAIN_START_S
 class LaneRound:
     """Lanes that run at the same time, until all have ended.
 
-    `lane_s` are the predicted seconds of a lane, None where they are unknown. `poll` is called now and then
-    in the driver. `scratch` is the folder for what an executor keeps of its own; it is deleted in the end.
+    `lane_s` are the predicted seconds of a lane, None where they are unknown. `scratch` is the folder for
+    what an executor keeps of its own; it is deleted in the end.
     """
 
     jobs: Sequence["LaneJob"]
     resources: "Resources"
     scratch: "Folder"
     lane_s: float | None
-    poll: Callable[[], None]
 
 
 class Executor(Protocol):
@@ -193,7 +192,7 @@ class Local:
 
         for job in lanes.jobs:
             with lane_log(job.log_path()):
-                run_lane(job, lambda finished: lanes.poll())
+                run_lane(job, lambda finished: None)
 
 
 class RayTune:

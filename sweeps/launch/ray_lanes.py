@@ -4,7 +4,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def run_lanes(lanes: LaneRound, *, with_train: bool) -> None:
             verbose=0,
             # A worker group has retries of its own.
             failure_config=tune.FailureConfig(max_failures=0 if grouped else WORKER_RETRIES),
-            callbacks=[ReleaseLostPacks(jobs), PollTrackers(lanes.poll)],
+            callbacks=[ReleaseLostPacks(jobs)],
         ),
     )
     try:
@@ -209,20 +209,6 @@ class ReleaseLostPacks(tune.Callback):
     def _note_end(self, job: LaneJob) -> None:
         if job.workers > 1:
             job.session.note_team(job.lane, "teams ended")
-
-
-class PollTrackers(tune.Callback):
-    """Starts trackers' processes that have ended again, each time that Tune has dealt with an event."""
-
-    def __init__(self, poll: Callable[[], None] | None = None) -> None:
-        self._poll = poll
-
-    def __reduce__(self) -> tuple[Any, ...]:  # Tune writes its callbacks to disk: nothing of trackers is
-        return type(self), ()
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._poll is not None:
-            self._poll()
 
 
 def release_lane(job: LaneJob) -> None:

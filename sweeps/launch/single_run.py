@@ -344,7 +344,7 @@ def run_local(
         )
         for run in left:
             store.write_run(run)
-            if (store.failure(run.key) or {}).get("asked"):  # the same command lets it go on
+            if (failure := store.failure(run.key)) and failure.asked:  # the same command lets it go on
                 store.forget_failed([run.key])
         keys = tuple(run.key for run in left)
         PackStore(out).record_pack(pack_key(keys), keys)
@@ -367,7 +367,7 @@ def run_local(
     for run in left:
         failure = store.failure(run.key)
         if failure is not None:
-            raise ValueError(failure["cause"])
+            raise ValueError(failure.cause)
     console.print(f"{counted(len(left), 'run')} in {time.monotonic() - started:.0f} s")
 
 

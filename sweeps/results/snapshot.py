@@ -465,7 +465,7 @@ def _stamp(study: StudyManifest, status: StudyStatus, searched: SearchRecord | N
 
     Tables of an earlier version are made anew: they lack columns.
     """
-    manifest = json.dumps(study.record(), sort_keys=True).encode()
+    manifest = json.dumps(study.record().to_json(), sort_keys=True).encode()
     search = (
         {}
         if searched is None

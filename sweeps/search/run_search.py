@@ -286,8 +286,8 @@ class _Trial:
     @property
     def lost(self) -> bool:
         """Whether its workers were lost, or it is paused: it has neither ended nor failed, and can go on."""
-        failures = [self._store.failure(run.key) or {"lost": True} for run in self.study.runs]
-        goes_on = all(failure["lost"] or failure.get("asked") == "pause" for failure in failures)
+        failures = [self._store.failure(run.key) for run in self.study.runs]
+        goes_on = all(each is None or each.lost or each.asked == "pause" for each in failures)
         return not self.finished and not self.pruned and goes_on
 
 

@@ -43,7 +43,7 @@ class StudyEvents:
     """
 
     def __init__(self, store: RunStore, runs: Sequence[RunConfig], session: Session | None = None) -> None:
-        self.store, self.session, self.status = store, session, StudyStatus((), (), {}, ())
+        self.store, self.session, self.status = store, session, StudyStatus({}, {}, {})
         self._runs = {run.key: run for run in runs}
         self._parts: dict[str, int] = {}
         self._lost: set[str] = set()

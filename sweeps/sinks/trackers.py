@@ -102,10 +102,7 @@ class MLflow(Tracker):
         for name, value in self._PATIENCE.items():
             os.environ.setdefault(name, value)
         super().__init__(study, folder)
-        self._entities = import_module("mlflow.entities")
-        self._time = import_module("mlflow.utils.time")
         self._client = self.library.MlflowClient()
-        self._experiment: str | None = None
 
     @classmethod
     def check(cls) -> None:
@@ -115,33 +112,25 @@ class MLflow(Tracker):
 
     def open(self, key: str, name: str, config: Mapping[str, Any], known: str | None) -> str:
         if known is None:
-            tags = {"portal.run": key}
-            known = str(self._client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id)
+            experiment = self.library.set_experiment(self.study).experiment_id
+            run = self._client.create_run(experiment, tags={"portal.run": key}, run_name=name)
+            known = str(run.info.run_id)
         self.runs[key] = known
         return known
 
     def configure(self, key: str, config: Mapping[str, Any]) -> None:
-        params = [self._entities.Param(item, str(value)[:500]) for item, value in config.items()]
+        params = [(item, str(value)[:500]) for item, value in config.items()]
         for start in range(0, len(params), 100):  # as many as a request may hold
-            self._client.log_batch(self.runs[key], params=params[start : start + 100])
+            self.library.log_params(dict(params[start : start + 100]), run_id=self.runs[key])
 
     def log(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        now = self._time.get_current_time_millis()
-        entries = [self._entities.Metric(name, value, now, epoch) for name, value in metrics.items()]
-        self._client.log_batch(self.runs[key], metrics=entries)
+        self.library.log_metrics(dict(metrics), step=epoch, run_id=self.runs[key])
 
     def end(self, key: str, *, failed: bool) -> None:
         self._client.set_terminated(self.runs.pop(key), "FAILED" if failed else "FINISHED")
 
     def close(self) -> None:
         self.runs.clear()  # the server keeps them open
-
-    def _experiment_id(self) -> str:
-        if self._experiment is None:
-            found = self._client.get_experiment_by_name(self.study)
-            known = found.experiment_id if found else self._client.create_experiment(self.study)
-            self._experiment = str(known)
-        return self._experiment
 
 
 class WandB(Tracker):

@@ -12,6 +12,7 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +26,8 @@ from rich.console import Console
 from portal.config import RunConfig
 from portal.frozen import content_key
 from portal.results import ACC_NORM
-from portal.storage.atomic import write_json_atomic
 from portal.storage.paths import Folder, local_place, open_folder
+from portal.storage.records import Record
 from sweeps.results.live import live_rows
 from sweeps.sinks.events import Ended, StudyEvents, WorkerLost
 from sweeps.sinks.trackers import Tracker, find_tracker
@@ -36,6 +37,8 @@ from sweeps.study.manifest import StudyManifest, read_manifest
 
 FOLDER = "trackers"
 POLL_S = 10.0
+LOOK_S = 1.0
+"""Seconds between looks whether a tracker's process has ended."""
 CLOSE_S = 60.0
 """How long the end of a launch waits for a tracker that has nothing new to show."""
 BROKEN_OFF_S = 5.0
@@ -68,17 +71,12 @@ class TrackerSupervisor:
         for process in self._processes:
             process.start(token)
 
-    def poll(self) -> None:
-        """Start again what has ended."""
-        for process in self._processes:
-            process.restart()
-
     def close(self, patience_s: float | None = None) -> None:
         """Let all report the rest; those that could not, or show no progress for so long, are named."""
         for process in self._processes:
-            process.finish()
+            process.finish(CLOSE_S if patience_s is None else patience_s)
         for process in self._processes:
-            if trouble := process.wait(CLOSE_S if patience_s is None else patience_s):
+            if trouble := process.wait():
                 self._console.print(
                     f"tracker {process.name}: not all of the study is logged ({trouble}); the same command "
                     "logs the rest",
@@ -87,76 +85,79 @@ class TrackerSupervisor:
 
 
 class _SinkProcess:
-    """The process that reports to one tracker; ended by an error it is started again, ever later."""
+    """The process that reports to one tracker, and the thread that starts it again, ever later, where an
+    error has ended it.
+    """
 
     def __init__(self, out: Folder, study: str, kind: type[Tracker], console: Console) -> None:
-        self.name = kind.name
-        self._out, self._study, self._console = out, study, console
+        self.name, self._console = kind.name, console
+        self._command = [sys.executable, "-m", __name__, str(out.resolve()), study, kind.name]
         self._record = record_path(out, study, kind)
         read_record(self._record)  # refused now rather than after the training
-        self._token: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._trouble: str | None = None
-        self._pause_s, self._due = _FIRST_PAUSE_S, 0.0
+        self._is_closing, self._patience_s = threading.Event(), 0.0
+        self._thread = threading.Thread(target=self._look_after, name="portal-tracker", daemon=True)
 
     def start(self, token: str) -> None:
-        self._token, self._due = token, time.monotonic() + self._pause_s
-        arguments = [str(self._out.resolve()), self._study, self.name, token]
+        self._command.append(token)
+        self._thread.start()
+
+    def finish(self, patience_s: float) -> None:
+        """Ask it to report the rest and end."""
+        self._patience_s = patience_s
+        self._is_closing.set()
+
+    def wait(self) -> str | None:
+        """The reason why not all was reported, if any."""
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                start_new_session=True,  # Ctrl-C is the driver's
-            )
+            self._thread.join()
+        finally:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+        return self._trouble
+
+    def _look_after(self) -> None:
+        try:
+            process, pause_s = self._begin(), _FIRST_PAUSE_S
+            while not self._is_closing.wait(LOOK_S):
+                if process.poll() is not None and not self._is_closing.wait(pause_s):
+                    process, pause_s = self._begin(), min(2 * pause_s, _LONGEST_PAUSE_S)
+            self._trouble = self._end(process if process.poll() is None else self._begin())
         except OSError as error:
             self._trouble = f"its process could not be started: {error.strerror}"
 
-    def restart(self) -> None:
-        """Start it again where it has ended, and the pause is over."""
-        if self._token is not None and self._has_ended and time.monotonic() >= self._due:
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
-            self.start(self._token)
+    def _begin(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is the driver's
+        )
+        return self._process
 
-    def finish(self) -> None:
-        """Ask it to report the rest and end."""
-        if self._token is not None and self._has_ended:
-            self.start(self._token)
-        if self._process is not None and self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # it has ended: `wait` says why
-                self._process.stdin.write(_FINISH)
-
-    def wait(self, patience_s: float) -> str | None:
-        """The reason why not all was reported; None when all was, or it was never started."""
-        if self._process is None:
-            return self._trouble
-        try:
-            code = self._wait_while_it_reports(self._process, patience_s)
-        finally:
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
+    def _end(self, process: subprocess.Popen[bytes]) -> str | None:
+        """Have it report the rest; why it could not."""
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended
+            process.stdin.write(_FINISH)
+        code = self._wait_while_it_reports(process)
         if code is None:
-            return f"nothing new for {patience_s:.0f} s"
-        ended = f"its process ended with {code}"
-        if code != FAILED:
-            return ended if code else None
+            return f"nothing new for {self._patience_s:.0f} s"
         try:
-            return read_record(self._record)["trouble"] or ended
+            told = read_record(self._record).trouble if code == FAILED else None
         except (ValueError, OSError) as error:
             return str(error)
+        return (told or f"its process ended with {code}") if code else None
 
-    @property
-    def _has_ended(self) -> bool:
-        return self._process is None or self._process.poll() is not None
-
-    def _wait_while_it_reports(self, process: subprocess.Popen[bytes], patience_s: float) -> int | None:
+    def _wait_while_it_reports(self, process: subprocess.Popen[bytes]) -> int | None:
         """The exit code; None when its record has not changed for so long."""
         started = changed = time.monotonic()
         seen, said = self._state(), False
-        while (now := time.monotonic()) - changed < patience_s and now - started < _LONGEST_CLOSE_S:
+        while (now := time.monotonic()) - changed < self._patience_s and now - started < _LONGEST_CLOSE_S:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(0.2)
             if (state := self._state()) != seen:
@@ -173,11 +174,21 @@ class _SinkProcess:
             return b""
 
 
+class TrackerRecord(Record):
+    """What a tracker has heard: by run key the run's id there, whether its config is there, the epochs and
+    the state reported (`done`, `failed` or null). `trouble` is what the tracker's process ended with.
+    """
+
+    WHAT = "a record of what a tracker has heard"
+    REMEDY = "delete it, and all runs are logged anew"
+
+    runs: dict[str, dict[str, Any]]
+    trouble: str | None
+
+
 class TrackerSink:
     """Reports the events of a study's runs to one tracker, and remembers what it has reported.
 
-    The record has, by run key, the run's id there, whether its config is there, the epochs and the state
-    reported (`done`, `failed` or null), and `trouble`: what the tracker's process ended with, or null.
     `check_permit` raises when another process may be at work; it is called before anything is reported or
     recorded.
     """
@@ -192,7 +203,7 @@ class TrackerSink:
         self._events, self._tracker = StudyEvents(RunStore(out), manifest.runs), tracker
         self._labels, self._check_permit = manifest.labels, check_permit
         self._path = record_path(out, manifest.name, type(tracker))
-        self._reported: dict[str, dict[str, Any]] = read_record(self._path)["runs"]
+        self._reported = read_record(self._path).runs
 
     def report(self) -> None:
         """Report all epochs and ends that are new.
@@ -243,7 +254,7 @@ class TrackerSink:
             if record["id"] is not None:
                 self._check_permit()
                 self._reported[key] = record
-                write_json_atomic(self._path, {"runs": self._reported, "trouble": None})
+                TrackerRecord(runs=self._reported, trouble=None).write(self._path)
 
     def _tell(self, call: Callable[..., Any], *arguments: Any) -> Any:
         self._check_permit()
@@ -307,15 +318,9 @@ def record_path(out: Folder, study: str, kind: type[Tracker]) -> Folder:
     return out / FOLDER / f"{kind.name}.{study}.{content_key(kind.address())[:8]}.json"
 
 
-def read_record(path: Folder) -> dict[str, Any]:
-    """The record, `{"runs", "trouble"}`; empty before the first launch."""
-    try:
-        record = json.loads(path.read_bytes())
-        return {"runs": dict(record["runs"]), "trouble": record["trouble"]}
-    except FileNotFoundError:
-        return {"runs": {}, "trouble": None}
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise ValueError(f"{path}: not readable; delete it, and all runs are logged anew") from None
+def read_record(path: Folder) -> TrackerRecord:
+    """The record; empty before the first launch."""
+    return TrackerRecord.read(path) or TrackerRecord(runs={}, trouble=None)
 
 
 def without_secrets(text: str) -> str:
@@ -357,7 +362,7 @@ def main(arguments: Sequence[str]) -> int:
             raise
         path = record_path(folder, study, kind)
         trouble = without_secrets(f"{type(error).__name__}: {error}")
-        write_json_atomic(path, {**read_record(path), "trouble": trouble})
+        read_record(path).model_copy(update={"trouble": trouble}).write(path)
         return FAILED
 
 

@@ -1,8 +1,9 @@
 """`check_folder`: every digest below an output folder, and whether each name is that of its content."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from portal.bases.files import hub_weights_digest, locate
@@ -66,8 +67,14 @@ def check_folder(out: Folder) -> tuple[list[Fault], int]:
     parts = (
         *(_check_run(store, path) for path in matching(out, "runs/*")),
         *(_check_pack(packs, path) for path in matching(out, "packs/*")),
-        *(_check_rows(path) for path in matching(out, "rows/*")),
-        *(_check_questions(path) for path in matching(out, f"{QUESTIONS_FOLDER}/*.parquet")),
+        *(
+            _refused(path, "delete it: the rows are prepared again", partial(check_cache, path))
+            for path in matching(out, "rows/*")
+        ),
+        *(
+            _refused(path, "delete it: the next launch writes it anew", partial(read_table, path, QUESTIONS))
+            for path in matching(out, f"{QUESTIONS_FOLDER}/*.parquet")
+        ),
         *(_check_tables(folder, out) for folder in _tables_of(out)),
         *(_check_base(BaseRecords(out), ref) for ref in _bases_of(store)),
     )
@@ -108,24 +115,15 @@ def _check_pack(store: PackStore, folder: Folder) -> Iterator[Fault]:
         yield Fault(path, reason, "the checkpoint before it is used instead; delete it")
     for name, schema in _RUN_TABLES.items():
         for part in matching(folder, f"parts/*/*.{name}"):
-            try:
-                read_table(part, schema)
-            except (ValueError, OSError) as error:
-                yield Fault(part, one_line(error), again)
+            yield from _refused(part, again, partial(read_table, part, schema))
 
 
-def _check_rows(folder: Folder) -> Iterator[Fault]:
+def _refused(path: Folder, remedy: str, read: Callable[[], object]) -> Iterator[Fault]:
+    """The fault of a path that `read` refuses."""
     try:
-        check_cache(folder)
+        read()
     except (ValueError, OSError) as error:
-        yield Fault(folder, one_line(error), "delete it: the rows are prepared again")
-
-
-def _check_questions(path: Folder) -> Iterator[Fault]:
-    try:
-        read_table(path, QUESTIONS)
-    except (ValueError, OSError) as error:
-        yield Fault(path, one_line(error), "delete it: the next launch writes it anew")
+        yield Fault(path, one_line(error), remedy)
 
 
 def _tables_of(out: Folder) -> list[Folder]:
@@ -136,15 +134,13 @@ def _tables_of(out: Folder) -> list[Folder]:
 
 def _check_tables(folder: Folder, out: Folder) -> Iterator[Fault]:
     whole = folder.name if folder.parent == out else folder.parent.name
+    again = "collect" if whole == "results" else f"run STUDY --seed {whole.removeprefix('results-seed-')}"
     for name, schema in _STUDY_TABLES.items():
-        if not (folder / name).exists():
-            continue
-        try:
-            read_table(folder / name, schema)
-        except (ValueError, OSError) as error:
-            part = whole.removeprefix("results-seed-")
-            again = "collect" if whole == "results" else f"run STUDY --seed {part}"
-            yield Fault(folder / name, one_line(error), f"`portal sweep {again}` writes it anew")
+        path = folder / name
+        if path.exists():
+            yield from _refused(
+                path, f"`portal sweep {again}` writes it anew", partial(read_table, path, schema)
+            )
 
 
 def _bases_of(store: RunStore) -> list[BaseRef]:

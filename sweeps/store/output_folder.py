@@ -81,7 +81,11 @@ _NAMES: dict[DeviceKind, str] = {"cpu": "CPUs", "cuda": "GPUs"}
 
 
 class UsedDevice(Record):
-    """A kind of device, and whether a launch of this folder that had large bases asked for it by name."""
+    """The kind of device of a folder's runs, and whether a launch with large bases asked for it by name.
+
+    It is written when lanes start. A run has other numbers on the other kind: precision `default` is fp32 on
+    a CPU and bf16 on a GPU.
+    """
 
     WHAT = "a kind of device"
     REMEDY = "delete it and run again"
@@ -89,27 +93,15 @@ class UsedDevice(Record):
     device: DeviceKind
     named_for_large_bases: bool = False
 
+    @classmethod
+    def kept(cls, out: Folder) -> "UsedDevice | None":
+        """The kind that was used last in `out`; None before the first launch."""
+        return cls.read(out / _DEVICE_FILE)
 
-class KeptDevice:
-    """device.json below `out`, written when lanes start.
-
-    A run has other numbers on the other kind: precision `default` is fp32 on a CPU and bf16 on a GPU.
-    """
-
-    def __init__(self, out: Folder) -> None:
-        self._path = out / _DEVICE_FILE
-
-    def read(self) -> UsedDevice | None:
-        """The kind that was used last; None before the first launch."""
-        return UsedDevice.read(self._path)
-
-    def keep(self, found: DeviceKind, *, named_for_large_bases: bool) -> None:
+    def keep(self, out: Folder) -> None:
         """Record that runs are computed on this kind from now on; that it was named holds as long."""
-        before = self.read()
-        was_named = before == UsedDevice(device=found, named_for_large_bases=True)
-        used = UsedDevice(device=found, named_for_large_bases=named_for_large_bases or was_named)
-        if used != before:
-            used.write(self._path)
+        if self.kept(out) not in (self, self.model_copy(update={"named_for_large_bases": True})):
+            self.write(out / _DEVICE_FILE)
 
 
 def check_device_kind(kept: DeviceKind | None, found: DeviceKind, out: Folder) -> None:

@@ -7,10 +7,9 @@ packs/<key>/pack.json, state/<sequence>/, parts/, answers/
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from portal.config import RunConfig
 from portal.frozen import content_key
@@ -20,6 +19,7 @@ from portal.storage.paths import Folder, file_sha256, files_below, matching
 from portal.storage.records import DONE, RUN, Record, read_json, read_marker, write_marker
 from sweeps.store.provenance import provenance
 
+AGAIN = "delete the folder that it lies in and run again"
 _KEY = re.compile(r"[0-9a-f]{16}")
 
 
@@ -34,8 +34,7 @@ def read_record(path: Folder) -> dict[str, Any] | None:
     return read_json(path, what="a run's record", remedy=f"delete the folder {path.parent} and run again")
 
 
-@dataclass(frozen=True)
-class Circumstances:
+class Circumstances(Record):
     """How the process computed, and what it adapted.
 
     Another number of CPU `threads` adds in another order. `operations` of the bases that it held are plain or
@@ -46,6 +45,8 @@ class Circumstances:
     earlier versions did not record all of it.
     """
 
+    WHAT, REMEDY = "a run's record", AGAIN
+
     threads: int | None = None
     operations: tuple[str, ...] = ()
     coverage: tuple[str, ...] = ()
@@ -53,21 +54,19 @@ class Circumstances:
     log: str | None = None
     device: str | None = None
 
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "Circumstances":
-        """From what `to_json` gave, of this version or an earlier one."""
-        return cls(
-            record.get("threads"),
-            tuple(record.get("operations", ())),
-            tuple(record.get("coverage", ())),
-            record.get("peak_bytes"),
-            record.get("log"),
-            record.get("device"),
-        )
 
-    def to_json(self) -> dict[str, Any]:
-        """What a run's folder keeps."""
-        return {name: value for name, value in asdict(self).items() if value}
+class RunFailure(Record):
+    """Why a run has no result, and the log to read. `lost`: its worker died; the next launch tries again.
+
+    `asked` is what people wanted, where that ended it.
+    """
+
+    WHAT, REMEDY = "a failure's marker of this version", AGAIN
+
+    cause: str
+    log: str
+    lost: bool = False
+    asked: Literal["pause", "stop"] | None = None
 
 
 LISTING_S = 10.0
@@ -95,9 +94,9 @@ class RunStore:
         """sha256 of every file of a finished run, by path below its folder; None while it is not finished."""
         return read_marker(self.run_folder(key))
 
-    def failure(self, key: str) -> dict[str, Any] | None:
+    def failure(self, key: str) -> RunFailure | None:
         """What made the run fail, or None."""
-        return read_record(self.run_folder(key) / _FAILED)
+        return RunFailure.read(self.run_folder(key) / _FAILED)
 
     def finished_keys(self) -> set[str]:
         """Keys of all runs with a marker, done or failed."""
@@ -137,11 +136,11 @@ class RunStore:
 
     def note_circumstances(self, key: str, circumstances: Circumstances) -> None:
         """Record what the process that finishes the run alone knows."""
-        write_json_atomic(self.run_folder(key) / _CIRCUMSTANCES, circumstances.to_json())
+        circumstances.write(self.run_folder(key) / _CIRCUMSTANCES)
 
     def circumstances(self, key: str) -> Circumstances:
         """What the process that finished the run knew; empty where an earlier version did."""
-        return Circumstances.from_json(read_record(self.run_folder(key) / _CIRCUMSTANCES) or {})
+        return Circumstances.read(self.run_folder(key) / _CIRCUMSTANCES) or Circumstances()
 
     def mark_done(self, key: str) -> None:
         """Write the marker, last of all: from now on the run is finished."""
@@ -152,21 +151,22 @@ class RunStore:
         write_marker(folder, digests)
 
     def mark_failed(
-        self, key: str, cause: str, log: Path, *, lost: bool = False, asked: str | None = None
+        self,
+        key: str,
+        cause: str,
+        log: Path,
+        *,
+        lost: bool = False,
+        asked: Literal["pause", "stop"] | None = None,
     ) -> None:
-        """Record why the run ended. `lost`: its worker died, the next launch tries again.
-
-        `asked` is what people wanted, `pause` or `stop`, where that ended it.
-        """
-        record = {"cause": cause, "log": str(log), "lost": lost}
-        write_json_atomic(
-            self.run_folder(key) / _FAILED, record if asked is None else {**record, "asked": asked}
-        )
+        """Record why the run ended."""
+        failure = RunFailure(cause=cause, log=str(log), lost=lost, asked=asked)
+        failure.write(self.run_folder(key) / _FAILED)
 
     def keeps_state(self, key: str) -> bool:
         """Whether the run's checkpoint is still wanted: it is not finished, or only paused."""
         failure = self.failure(key)
-        return not self.is_done(key) if failure is None else failure.get("asked") == "pause"
+        return not self.is_done(key) if failure is None else failure.asked == "pause"
 
     def forget_failed(self, keys: Iterable[str]) -> None:
         """Drop the markers of failed runs: the next launch tries them again from their last checkpoint."""
@@ -215,7 +215,7 @@ class PackRecord(Record):
     """pack.json: the run keys of one pack, fixed when it first starts."""
 
     WHAT = "a pack's record"
-    REMEDY = "delete its folder and run again"
+    REMEDY = AGAIN
 
     runs: tuple[str, ...]
 

@@ -5,7 +5,7 @@ requests/<run key>: the word `pause`, `stop` or `retry`
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,7 +13,7 @@ from portal.config import RunConfig
 from portal.storage.atomic import write_note
 from portal.storage.paths import Folder, matching
 from sweeps.store.lease import InUse, acquire, has_live_driver
-from sweeps.store.run_store import RunStore
+from sweeps.store.run_store import RunFailure, RunStore
 from sweeps.store.session import read_progress
 
 RunState = Literal["done", "running", "failed", "paused", "stopped", "missing"]
@@ -22,32 +22,17 @@ _ENDS: dict[str | None, RunState] = {None: "failed", "pause": "paused", "stop": 
 
 
 @dataclass(frozen=True)
-class RunFailure:
-    """Why a run has no result, and the log to read. `lost`: its worker died; the next launch tries again.
-
-    `asked` is what people wanted, `pause` or `stop`, where that ended it.
-    """
-
-    cause: str
-    log: str
-    lost: bool = False
-    asked: str | None = None
-
-
-@dataclass(frozen=True)
 class StudyStatus:
-    """The keys of a study's runs, each in one of four groups, in the order of the study.
+    """The state of each run of a study, by key in the order of the study, and why those that failed did.
 
     Runs that people have paused or stopped are among the `failed`: nobody trains them until they are retried.
     `running` are those that a live driver reports as in training; `missing` are all others without a marker.
     `stopped_by` names, for runs that cannot start, the failed run at the head of what they start from.
     """
 
-    done: tuple[str, ...]
-    running: tuple[str, ...]
+    states: Mapping[str, RunState]
     failed: Mapping[str, RunFailure]
-    missing: tuple[str, ...]
-    stopped_by: Mapping[str, str] = field(default_factory=dict)
+    stopped_by: Mapping[str, str]
 
     @classmethod
     def read(cls, store: RunStore, runs: Iterable[RunConfig]) -> "StudyStatus":
@@ -55,38 +40,50 @@ class StudyStatus:
 
         Markers are listed once, and each marker of these runs is read once.
         """
-        runs = tuple(runs)
-        keys = [run.key for run in runs]
-        marked = store.finished_keys()
-        done = [key for key in keys if key in marked and store.is_done(key)]
-        left = set(keys) - set(done)
-        failed = {
-            key: failure
-            for key in keys
-            if key in left and key in marked and (failure := _read_failure(store, key)) is not None
-        }
-        left -= set(failed)
-        training = left & _keys_in_training(store)
-        left -= training
-        return cls(
-            done=tuple(done),
-            running=tuple(key for key in keys if key in training),
-            failed=failed,
-            missing=tuple(key for key in keys if key in left),
-            stopped_by=_stopped_by([run for run in runs if run.key in left], failed),
-        )
+        marked, training = store.finished_keys(), _keys_in_training(store)
+        states: dict[str, RunState] = {}
+        failed: dict[str, RunFailure] = {}
+        stopped_by: dict[str, str] = {}
+        for run in runs:
+            key = run.key
+            if key in marked and store.is_done(key):
+                states[key] = "done"
+            elif key in marked and (failure := store.failure(key)) is not None:
+                states[key], failed[key] = _ENDS[failure.asked], failure
+            elif key in training:
+                states[key] = "running"
+            else:
+                states[key] = "missing"
+                for parent in run.parent_keys:
+                    if (head := stopped_by.get(parent, parent)) in failed:
+                        stopped_by[key] = head
+        return cls(states, failed, stopped_by)
 
     def refreshed(self, store: RunStore, runs: Sequence[RunConfig]) -> "StudyStatus":
         """The status of the same runs now; those that were done are not looked up again."""
         done = set(self.done)
         now = StudyStatus.read(store, [run for run in runs if run.key not in done])
-        done.update(now.done)
-        return replace(now, done=tuple(run.key for run in runs if run.key in done))
+        return replace(now, states={run.key: now.states.get(run.key, "done") for run in runs})
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        return self._in("done")
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        return self._in("running")
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return self._in("missing")
+
+    def _in(self, state: RunState) -> tuple[str, ...]:
+        return tuple(key for key, each in self.states.items() if each == state)
 
     @property
     def total(self) -> int:
         """Number of runs of the study."""
-        return len(self.done) + len(self.running) + len(self.failed) + len(self.missing)
+        return len(self.states)
 
     @property
     def failed_for_good(self) -> tuple[str, ...]:
@@ -99,28 +96,9 @@ class StudyStatus:
         return tuple(key for key, failure in self.failed.items() if failure.asked is not None)
 
     @property
-    def states(self) -> dict[str, RunState]:
-        """The state of every run, by key."""
-        groups: dict[RunState, tuple[str, ...]] = {
-            "done": self.done,
-            "running": self.running,
-            "missing": self.missing,
-        }
-        told = {key: name for name, keys in groups.items() for key in keys}
-        return told | {key: _ENDS[failure.asked] for key, failure in self.failed.items()}
-
-    @property
     def counts(self) -> dict[str, int]:
-        """Numbers of all runs and of those in each group, with those that people left out apart."""
-        return {
-            "total": self.total,
-            "done": len(self.done),
-            "running": len(self.running),
-            "failed": len(self.failed) - len(self.left_out),
-            "paused": [*self.states.values()].count("paused"),
-            "stopped": [*self.states.values()].count("stopped"),
-            "missing": len(self.missing),
-        }
+        """Numbers of all runs and of those in each state."""
+        return {"total": self.total} | {state: len(self._in(state)) for state in get_args(RunState)}
 
     def trainable(self, runs: Iterable[RunConfig], *, lost_too: bool = True) -> tuple[str, ...]:
         """Keys of the runs that are left and that no failure stops, their own or a parent's.
@@ -148,35 +126,7 @@ class StudyStatus:
             return None
         asked = self.failed[source].asked
         what = "failed" if asked is None else {"pause": "is paused", "stop": "was stopped"}[asked]
-        return RunFailure(f"its source run {source} {what}", self.failed[source].log)
-
-
-def _stopped_by(left: Iterable[RunConfig], failed: Collection[str]) -> dict[str, str]:
-    """By key of the runs left, parents first, that cannot start: the failed run that they start from."""
-    found: dict[str, str] = {}
-    for run in left:
-        for parent in run.parent_keys:
-            source = parent if parent in failed else found.get(parent)
-            if source is not None:
-                found[run.key] = source
-    return found
-
-
-def _read_failure(store: RunStore, key: str) -> RunFailure | None:
-    record = store.failure(key)
-    if record is None:
-        return None
-    folder = store.run_folder(key)
-    if record.get("asked") not in (None, "pause", "stop"):
-        raise ValueError(
-            f"{folder}: it ended for a reason that this version does not know; update portal-sweeps"
-        )
-    try:
-        return RunFailure(record["cause"], record["log"], record["lost"], record.get("asked"))
-    except KeyError as error:
-        raise ValueError(
-            f"{folder}: its failure's marker lacks {error}; delete the folder and run again"
-        ) from None
+        return RunFailure(cause=f"its source run {source} {what}", log=self.failed[source].log)
 
 
 def _keys_in_training(store: RunStore) -> set[str]:
@@ -228,7 +178,7 @@ class RunRequests:
                 raise ValueError(f"run {key!r} has not failed here, and is neither paused nor stopped")
         elif not self._can_leave(failure, request):
             assert failure is not None
-            raise ValueError(f"run {key!r} has ended: {failure['cause']}")
+            raise ValueError(f"run {key!r} has ended: {failure.cause}")
 
     def ask_or_do(self, keys: Sequence[str], request: Request, log: Path) -> bool:
         """Do it, or leave it to the driver that works on the folder; whether there is one.
@@ -280,8 +230,8 @@ class RunRequests:
         (self._folder / key).unlink(missing_ok=True)
 
     @staticmethod
-    def _can_leave(failure: dict[str, object] | None, request: Request) -> bool:
+    def _can_leave(failure: RunFailure | None, request: Request) -> bool:
         """Whether a run that is not done can be left out: nobody else has ended it for good."""
-        if failure is None or failure.get("lost"):
+        if failure is None or failure.lost:
             return True
-        return failure.get("asked") == "pause" and request == "stop"
+        return failure.asked == "pause" and request == "stop"

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -33,7 +32,6 @@ from portal.methods import MethodSpec, stage_of_method
 from portal.recipes import RECIPES
 from portal.storage.paths import Folder
 from portal.storage.records import read_yaml
-from portal.tasks.task_file import is_task_file
 from portal.train_config import TrainConfig
 from sweeps.study.catalogue import find_study
 from sweeps.study.context import StudyContext
@@ -43,7 +41,6 @@ from sweeps.study.study_file import (
     MethodSettings,
     Settings,
     StudyFile,
-    Variant,
     check_names,
     faults_of,
     merged,
@@ -152,24 +149,7 @@ def read_study(path: Path) -> StudyFile:
     """What a study file says, its own task files by their paths from here; ValueError for any fault."""
     content = read_yaml(path)
     with faults_of(path):
-        return _with_own_task_files(StudyFile.model_validate(content), path.parent)
-
-
-def _with_own_task_files(settings: StudyFile, folder: Path) -> StudyFile:
-    """Task files that lie beside the study file are meant by their paths from there."""
-
-    def placed(part: _HasTasks) -> _HasTasks:
-        if part.tasks is None:
-            return part
-        paths = tuple(
-            str(folder / task) if is_task_file(task) and (folder / task).is_file() else task
-            for task in part.tasks
-        )
-        return part.model_copy(update={"tasks": paths})
-
-    methods = {label: placed(method) for label, method in settings.methods.items()}
-    variants = {name: placed(variant) for name, variant in settings.variants.items()}
-    return placed(settings).model_copy(update={"methods": methods, "variants": variants})
+        return StudyFile.model_validate(content, context=path.parent)
 
 
 def expand(settings: StudyFile, context: StudyContext) -> Study:
@@ -479,6 +459,3 @@ def _seeded_order(tasks: Sequence[str], seed: int, kinds: Mapping[str, str]) -> 
         turns[task] = earlier[kinds.get(task)]
         earlier[kinds.get(task)] += 1
     return sorted(drawn, key=turns.__getitem__)
-
-
-_HasTasks = TypeVar("_HasTasks", StudyFile, MethodSettings, Variant)

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from pydantic import Field
+
 from portal.config import RunConfig
-from portal.storage.atomic import write_json_atomic, write_note
+from portal.storage.atomic import write_note
 from portal.storage.paths import Folder, matching
-from portal.storage.records import read_json, unlike
+from portal.storage.records import Record
 from sweeps.store.run_store import RunStore
 from sweeps.study.study_file import WorkersPerPack
 
 _FOLDER, _LAUNCHED = "studies", "launched"
-_WHAT, _REMEDY = "a study's record", "launch the study again to write it anew"
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,17 @@ class StudyManifest:
         """How many workers step the run together."""
         return len(run.bases) if self.workers_per_pack == "bases" else self.workers_per_pack
 
-    def record(self) -> dict[str, Any]:
-        """What the folder keeps of it; the runs' configs lie in their own folders."""
-        record: dict[str, Any] = {
-            "name": self.name,
-            "device_share": self.device_share,
-            "workers_per_pack": self.workers_per_pack,
-            "runs": [[run.key, self.labels[run.key]] for run in self.runs],
-        }
-        if self.kinds:
-            record["kinds"] = dict(self.kinds)
-        if self.own_tasks:
-            record["own_tasks"] = list(self.own_tasks)
-        if self.task_groups:
-            record["task_groups"] = {name: list(tasks) for name, tasks in self.task_groups.items()}
-        return record
+    def record(self) -> "StudyRecord":
+        """What the folder keeps of it."""
+        return StudyRecord(
+            name=self.name,
+            device_share=self.device_share,
+            workers_per_pack=self.workers_per_pack,
+            runs=tuple((run.key, self.labels[run.key]) for run in self.runs),
+            kinds=dict(self.kinds),
+            own_tasks=self.own_tasks,
+            task_groups=dict(self.task_groups),
+        )
 
     @cached_property
     def by_key(self) -> dict[str, RunConfig]:
@@ -78,14 +75,32 @@ class StudyManifest:
         return tuple(sorted({run.seed for run in self.runs if run.seed is not None}))
 
 
+class StudyRecord(Record):
+    """A study as its folder keeps it: its runs by key and label; their configs lie in their own folders."""
+
+    WHAT, REMEDY = "a study's record", "launch the study again to write it anew"
+
+    name: str
+    device_share: float
+    workers_per_pack: WorkersPerPack
+    runs: tuple[tuple[str, str], ...]
+    kinds: dict[str, str] = Field(default_factory=dict)
+    own_tasks: tuple[str, ...] = ()
+    task_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what most studies do not have."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
 def record_manifest(out: Folder, manifest: StudyManifest) -> None:
     """Remember the study and its runs in `out`; a study of the same name is replaced."""
     store = RunStore(out)
     for run in manifest.runs:
         store.write_run(run)
     path = out / _FOLDER / f"{manifest.name}.json"
-    if read_json(path, what=_WHAT, remedy=_REMEDY) != manifest.record():
-        write_json_atomic(path, manifest.record())
+    if StudyRecord.read(path) != manifest.record():
+        manifest.record().write(path)
 
 
 def note_launch(out: Folder, manifest: StudyManifest) -> None:
@@ -121,16 +136,10 @@ def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
         raise ValueError(f"{out}: holds the studies {', '.join(names)}; choose one by --study")
     chosen = name or names[0]
     path = out / _FOLDER / f"{chosen}.json"
-    record = read_json(path, what=_WHAT, remedy=_REMEDY)
+    record = StudyRecord.read(path)
     if chosen not in names or record is None:
         raise ValueError(f"{out}: no study {chosen!r} was launched here, but {', '.join(names)}")
-    store = RunStore(out)
-    try:
-        labels, kinds = dict(record["runs"]), dict(record.get("kinds", {}))
-        own_tasks = tuple(record.get("own_tasks", ()))
-        groups = {name: tuple(tasks) for name, tasks in record.get("task_groups", {}).items()}
-        share, workers = float(record["device_share"]), record["workers_per_pack"]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise unlike(path, _WHAT, "values of another kind", _REMEDY) from None
+    store, labels = RunStore(out), dict(record.runs)
     runs = tuple(store.read_run(key) for key in labels)
-    return StudyManifest(chosen, runs, labels, share, workers, kinds, own_tasks, groups)
+    kept = {field: getattr(record, field) for field in ("kinds", "own_tasks", "task_groups")}
+    return StudyManifest(chosen, runs, labels, record.device_share, record.workers_per_pack, **kept)

@@ -6,7 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from portal.config import (
     Activations,
@@ -34,6 +42,19 @@ Calibrate = (
 Settings = dict[str, Any]
 """What parts of a study file say, as it is merged."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def _by_own_paths(tasks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    """Task files in the study file's folder, which is the context, are meant by their paths from there."""
+    if info.context is None:
+        return tasks
+    from portal.tasks.task_file import is_task_file  # loads pyarrow
+
+    places = {task: info.context / task for task in tasks if is_task_file(task)}
+    return tuple(str(places[task]) if task in places and places[task].is_file() else task for task in tasks)
+
+
+_OWN_FILES = AfterValidator(_by_own_paths)
 WorkersPerPack = Annotated[int, Field(ge=1)] | Literal["bases"]
 """Number of workers of a lane, which step a pack together, or one for each base of joint training."""
 
@@ -66,15 +87,11 @@ class Curve(Frozen):
         return sizes
 
 
-class MethodSettings(Frozen):
-    """One entry of a study, under its label."""
+class _Trained(Frozen):
+    """What an entry and a variant can say of how runs are trained."""
 
-    method: Method | None = None
-    """The method; unset: the label is its name."""
     size: int | None = Field(default=None, ge=1)
     """Calibration rows per task. Unset: the recipe's; null: all rows."""
-    curve: Curve | None = None
-    """Further sizes, for a curve of data efficiency."""
     adapter: AdapterConfig | None = None
     """What is adapted, at which rank."""
     hypernet: HypernetConfig | None = None
@@ -83,10 +100,19 @@ class MethodSettings(Frozen):
     """The optimiser's recipe."""
     text: TextSettings | None = None
     """Latents come from descriptions, too."""
-    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
+    tasks: Annotated[tuple[str, ...], Field(min_length=1), _OWN_FILES] | None = None
     """Tasks and groups to train on in place of the study's."""
     calibrate: Calibrate | None = None
     """On which of the tasks a port is trained: their number, share or names. It is scored on all."""
+
+
+class MethodSettings(_Trained):
+    """One entry of a study, under its label."""
+
+    method: Method | None = None
+    """The method; unset: the label is its name."""
+    curve: Curve | None = None
+    """Further sizes, for a curve of data efficiency."""
     targets: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Some of the study's targets; unset: all."""
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
@@ -103,7 +129,7 @@ class MethodSettings(Frozen):
     """Other settings on single targets, by their names."""
 
 
-class Variant(Frozen):
+class Variant(_Trained):
     """Settings that stand in for what methods of the study say; the runs are labelled `<method>-<variant>`.
 
     An adapter or hypernetwork goes to the methods that take one: a port has its source's.
@@ -113,41 +139,29 @@ class Variant(Frozen):
     """Labels of the entries that it is of; unset: all that train."""
     size: int | None = Field(default=None, ge=1)
     """Calibration rows per task."""
-    adapter: AdapterConfig | None = None
-    """What is adapted, at which rank."""
-    hypernet: HypernetConfig | None = None
-    """Widths of the hypernetwork."""
-    train: TrainConfig | None = None
-    """The optimiser's recipe."""
-    text: TextSettings | None = None
-    """Latents come from descriptions, too."""
-    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Tasks and groups to train on in place of the study's."""
     calibrate: Calibrate | None = None
     """On which of the tasks a port is trained."""
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])]
+_Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed, json_schema_input_type=int | tuple[int, ...])]
 
 
 class RunFilter(Frozen):
     """Runs of a study, by any of their label, base, size and seed; a list means one of them."""
 
-    method: tuple[str, ...] = ()
+    method: _Names = ()
     """Labels of entries, with those of variants: `portal-r16`."""
-    base: tuple[str, ...] = ()
+    base: _Names = ()
     """Names of bases."""
-    size: tuple[int, ...] = ()
+    size: _Numbers = ()
     """Calibration rows per task."""
-    seed: tuple[int, ...] = ()
+    seed: _Numbers = ()
     """Seeds."""
-
-    @field_validator("method", "base", mode="before", json_schema_input_type=str | tuple[str, ...])
-    @classmethod
-    def _one_name_is_a_list_of_one(cls, value: Any) -> Any:
-        return value if isinstance(value, list | tuple) else (value,)
-
-    @field_validator("size", "seed", mode="before", json_schema_input_type=int | tuple[int, ...])
-    @classmethod
-    def _one_number_is_a_list_of_one(cls, value: Any) -> Any:
-        return value if isinstance(value, list | tuple) else (value,)
 
     @model_validator(mode="after")
     def _says_something(self) -> "RunFilter":
@@ -181,7 +195,7 @@ class StudyFile(Frozen):
     """A suite of tasks by its name, or a folder of tasks."""
     data: str | None = None
     """The folder of the suite's rows, where it does not name one itself."""
-    tasks: tuple[str, ...] | None = None
+    tasks: Annotated[tuple[str, ...], _OWN_FILES] | None = None
     """Tasks and groups of tasks; unset or `all`: all of the suite."""
     eval_size: int = Field(default=1000, ge=1)
     """Most rows of a task and split that are scored."""

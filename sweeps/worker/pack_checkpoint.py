@@ -208,12 +208,12 @@ def _circumstances(learner: Learner, log: str) -> Circumstances:
         coverage_note(name, base, adapter.modules) for name, base in bases.items() if adapter is not None
     )
     return Circumstances(
-        torch.get_num_threads(),
-        tuple(sorted({base.operations for base in bases.values() if base.device.type != "meta"})),
-        tuple(note for note in notes if note is not None),
-        peak_memory_bytes(learner.device),
-        log,
-        device_name(learner.device),
+        threads=torch.get_num_threads(),
+        operations=tuple(sorted({base.operations for base in bases.values() if base.device.type != "meta"})),
+        coverage=tuple(note for note in notes if note is not None),
+        peak_bytes=peak_memory_bytes(learner.device),
+        log=log,
+        device=device_name(learner.device),
     )
 
 

@@ -27,7 +27,7 @@ from sweeps.planning import checks
 from sweeps.planning.devices import GPUS
 from sweeps.planning.plan import plan_study
 from sweeps.store.lease import read_holder
-from sweeps.store.output_folder import KeptDevice, UsedDevice
+from sweeps.store.output_folder import UsedDevice
 from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import read_progress
 from sweeps.store.study_status import StudyStatus
@@ -252,7 +252,7 @@ def test_a_folder_of_gpu_runs_goes_on_on_a_cpu_only_when_it_is_told_to(
 
     assert "its runs were computed on GPUs, and this launch is on CPUs" in refused
     assert "device: 1 worker on this CPU" in went_on
-    assert KeptDevice(finished).read() == UsedDevice(device="cpu")
+    assert UsedDevice.kept(finished) == UsedDevice(device="cpu")
 
 
 def test_a_launch_on_gpus_asks_for_a_check_and_one_on_cpus_does_not() -> None:
@@ -318,11 +318,11 @@ def test_a_large_base_is_refused_on_a_cpu_until_the_device_is_named_and_leaves_n
     with pytest.raises(ValueError, match=r"and this launch is on CPUs; .*--gpus N .*--device cpu") as raised:
         run_study(tiny_study, out, executor="local")
     assert "\n" not in str(raised.value)
-    assert KeptDevice(out).read() is None
+    assert UsedDevice.kept(out) is None
 
     named = replace(tiny_study, settings=tiny_study.settings.model_copy(update={"device": "cpu"}))
     assert run_study(named.part([0]), out, executor="local").is_done
-    assert KeptDevice(out).read() == UsedDevice(device="cpu", named_for_large_bases=True)
+    assert UsedDevice.kept(out) == UsedDevice(device="cpu", named_for_large_bases=True)
     assert run_study(tiny_study, out, executor="local").is_done  # a launch of the folder has said so
 
 
@@ -332,7 +332,7 @@ def test_a_folder_with_runs_of_small_bases_on_a_cpu_takes_no_large_one(
     out = tmp_path / "out"
     named = replace(tiny_study, settings=tiny_study.settings.model_copy(update={"device": "cpu"}))
     assert run_study(named.part([0]), out, executor="local").is_done
-    assert KeptDevice(out).read() == UsedDevice(device="cpu")
+    assert UsedDevice.kept(out) == UsedDevice(device="cpu")
 
     monkeypatch.setattr(checks, "LARGE_BASE_WEIGHTS", 1.0)
     with pytest.raises(ValueError, match="billion weights in its layers, and this launch is on CPUs"):

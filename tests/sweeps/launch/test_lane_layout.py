@@ -44,7 +44,7 @@ def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
     assert first is None
     failure = store.failure(live)
     assert failure is not None
-    assert (failure["cause"], failure["lost"]) == ("its worker died twice", True)
+    assert (failure.cause, failure.lost) == ("its worker died twice", True)
     assert store.failure(finished) is None
 
 
@@ -64,7 +64,9 @@ def test_a_pack_that_saves_something_between_two_deaths_goes_on(tiny_study: Stud
 
     release_lane(replace(job, lane=1))
 
-    assert (store.failure(run) or {})["cause"] == "its worker died twice"
+    failure = store.failure(run)
+    assert failure is not None
+    assert failure.cause == "its worker died twice"
 
 
 def test_what_ended_a_lane_is_the_cause_of_its_runs(
@@ -84,7 +86,7 @@ def test_what_ended_a_lane_is_the_cause_of_its_runs(
     failure = store.failure(run)
 
     assert failure is not None
-    assert failure["cause"] == (
+    assert failure.cause == (
         "its worker died twice, the last time of RuntimeError: no space for the temporary file"
     )
     assert "no space for the temporary file" in log_path(tmp_path, 0).read_text()

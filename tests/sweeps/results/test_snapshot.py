@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import ReportInput, write_report
+from portal.config import RunConfig
+from portal.data.suites import load_suite
 from portal.results import (
     LATENTS,
     LATENTS_FILE,
@@ -63,105 +65,104 @@ def num_runs(folder: Path) -> int:
     return len(set(read_table(folder / RESULTS_FILE, RESULTS)["run"].to_pylist()))
 
 
-def test_the_record_is_the_one_that_earlier_versions_wrote(out: Path, manifest: StudyManifest) -> None:
+def described(manifest: StudyManifest, out: Path) -> StudyInfo:
+    return describe(manifest, out, status_of(manifest, out))
+
+
+@pytest.fixture
+def store(out: Path) -> RunStore:
+    return RunStore(out)
+
+
+@pytest.fixture
+def lora(manifest: StudyManifest) -> RunConfig:
+    return next(run for run in manifest.runs if run.method == "lora")
+
+
+def copied(manifest: StudyManifest, out: Path, into: Path, status: StudyStatus | None = None) -> Path:
+    """The copy of the study's tables."""
+    into.mkdir()
+    copy_tables(manifest, out, into, status)
+    return into
+
+
+def test_the_record_is_the_one_that_earlier_versions_wrote_and_analysis_reads(
+    out: Path, manifest: StudyManifest
+) -> None:
     written = json.loads((out / "results" / STUDY_FILE).read_text())
-
-    assert describe(manifest, out, status_of(manifest, out)).to_json() == written
-
-
-def test_the_record_says_how_runs_were_trained(out: Path, manifest: StudyManifest) -> None:
-    told = describe(manifest, out, status_of(manifest, out)).facts["training"]
-
-    assert isinstance(told, dict)
-    assert {label for labels in told for label in labels.split(", ")} == {
-        manifest.labels[run.key] for run in manifest.runs if run.train is not None
-    }
-    for run in manifest.runs:
-        if run.train is not None:
-            (text,) = [
-                text for labels, text in told.items() if manifest.labels[run.key] in labels.split(", ")
-            ]
-            assert f"learning rate {run.train.lr:g}" in text
-            assert text.startswith(
-                f"{run.train.epochs} epochs over the rows, batches of {run.train.batch_size},"
-            )
-
-
-def test_what_sweeps_writes_is_what_analysis_reads(out: Path, manifest: StudyManifest) -> None:
+    assert described(manifest, out).to_json() == written
     study = replace(manifest, kinds={"fact_qa": "recall", "counting": "recall"})
 
     found = read_study_info(collect_snapshot(study, out))
 
-    assert found == describe(study, out, status_of(study, out))
+    assert found == described(study, out)
     assert found.kinds == study.kinds
 
 
 def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
-    out: Path, manifest: StudyManifest
+    out: Path, manifest: StudyManifest, store: RunStore
 ) -> None:
     port = next(run for run in manifest.runs if run.method == "portal")
     assert port.source is not None
-    (RunStore(out).run_folder(port.source) / "DONE.json").unlink()
-    RunStore(out).mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
+    (store.run_folder(port.source) / "DONE.json").unlink()
+    store.mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
 
-    info = describe(manifest, out, status_of(manifest, out))
+    info = described(manifest, out)
+
     (failed,) = info.failed
     assert (failed.run, failed.cause, failed.log) == (
         port.source, "the loss is nan", str(out / "logs" / "lane-0.log"),
     )  # fmt: skip
-    missing = {run.run: run for run in info.missing}
-    assert missing[port.key].cause == f"its source run {port.source} failed"
-    assert missing[port.key].log is None
+    missing = next(run for run in info.missing if run.run == port.key)
+    assert (missing.cause, missing.log) == (f"its source run {port.source} failed", None)
     assert info.facts["runs"] == "13 total, 8 done, 1 failed, 4 missing"
 
 
 def test_the_record_says_how_runs_were_computed_and_what_was_adapted(
-    out: Path, manifest: StudyManifest
+    out: Path, manifest: StudyManifest, store: RunStore
 ) -> None:
-    store, (first, second, *_) = RunStore(out), status_of(manifest, out).done
+    first, second, *_ = status_of(manifest, out).done
     sentence = "base hybrid: q of 4 layers are adapted as q in 2 and in_qkv for q in 2"
-    assert not [note for note in describe(manifest, out, status_of(manifest, out)).notes if "layers" in note]
-    store.note_circumstances(first, Circumstances(7, ("plain",), (sentence,)))
-    assert "operations of bases" not in describe(manifest, out, status_of(manifest, out)).facts
-    store.note_circumstances(second, Circumstances(7, ("fused",), (sentence,)))
+    assert not [note for note in described(manifest, out).notes if "layers" in note]
+    store.note_circumstances(first, Circumstances(threads=7, operations=("plain",), coverage=(sentence,)))
+    assert "operations of bases" not in described(manifest, out).facts
+    store.note_circumstances(second, Circumstances(threads=7, operations=("fused",), coverage=(sentence,)))
 
-    info = describe(manifest, out, status_of(manifest, out))
+    info = described(manifest, out)
 
     assert "7" in info.facts["CPU threads"].split(", ")
     assert info.facts["operations of bases"] == "fused, plain"
     assert [note for note in info.notes if "layers" in note] == [f"{sentence}."]
 
 
-def test_tables_are_copied_as_they_are_until_a_run_fails_which_makes_them_stale(
+def test_copies_are_of_the_moment_that_is_asked_for_and_tables_are_stale_when_a_run_fails(
+    out: Path, manifest: StudyManifest, store: RunStore, tmp_path: Path
+) -> None:
+    now = status_of(manifest, out)
+    earlier = replace(now, states=dict.fromkeys(now.states, "missing") | dict.fromkeys(now.done[:3], "done"))
+    for status, number in ((earlier, 3), (None, 9)):
+        assert num_runs(copied(manifest, out, tmp_path / str(number), status)) == number
+    assert not is_stale(manifest, out)
+    before = (out / "results" / RESULTS_FILE).stat().st_mtime_ns
+    copied(manifest, out, tmp_path / "again")
+    assert (out / "results" / RESULTS_FILE).stat().st_mtime_ns == before
+
+    store.mark_failed(now.missing[0], "the loss is nan", out / "log")
+    assert is_stale(manifest, out)
+
+
+def test_a_stamp_of_another_form_leads_to_a_fresh_collection(
     out: Path, manifest: StudyManifest, tmp_path: Path
 ) -> None:
-    collect_snapshot(manifest, out)
-    before = (out / "results" / RESULTS_FILE).stat().st_mtime_ns
-    (tmp_path / "copy").mkdir()
-    copy_tables(manifest, out, tmp_path / "copy")
-    assert (out / "results" / RESULTS_FILE).stat().st_mtime_ns == before
-    assert not is_stale(manifest, out)
+    for number, content in enumerate(('{"study": "compatibility"}', "{", "[]", '{"study": 3}')):
+        (out / "results" / "collected.json").write_text(content)
+        assert (collected_study(out) == "compatibility") is ("compatibility" in content)
+        (out / "results" / RESULTS_FILE).unlink()
+        assert is_stale(manifest, out)
 
-    missing = status_of(manifest, out).missing[0]
-    RunStore(out).mark_failed(missing, "the loss is nan", out / "log")
-    assert is_stale(manifest, out)
-
-
-@pytest.mark.parametrize("content", ['{"study": "compatibility"}', "{", "[]", '{"study": 3}'])
-def test_a_stamp_of_another_form_leads_to_a_fresh_collection(
-    out: Path, manifest: StudyManifest, tmp_path: Path, content: str
-) -> None:
-    stamp = out / "results" / "collected.json"
-    stamp.write_text(content)
-    assert (collected_study(out) == "compatibility") is ("compatibility" in content)
-    (out / "results" / RESULTS_FILE).unlink()
-    assert is_stale(manifest, out)
-
-    (tmp_path / "copy").mkdir()
-    copy_tables(manifest, out, tmp_path / "copy")
-    assert num_runs(tmp_path / "copy") == 9
-    assert not is_stale(manifest, out)
-    assert collected_study(out) == "compatibility"
+        assert num_runs(copied(manifest, out, tmp_path / str(number))) == 9
+        assert not is_stale(manifest, out)
+        assert collected_study(out) == "compatibility"
 
 
 def test_a_further_study_in_a_folder_leaves_the_tables_of_the_first_one(
@@ -183,9 +184,7 @@ def test_a_further_study_in_a_folder_leaves_the_tables_of_the_first_one(
     assert keep_part(other, out, [0]) == out / "results-seed-0" / "other"
     assert keep_part(manifest, out, [0]) == out / "results-seed-0"
     for study, number in ((manifest, 9), (other, 4)):
-        copy = tmp_path / study.name
-        copy.mkdir()
-        copy_tables(study, out, copy)
+        copy = copied(study, out, tmp_path / study.name)
         assert num_runs(copy) == number
         assert all(path.is_file() for path in copy.iterdir())
     assert num_runs(out / "results-seed-0" / "other") == 4
@@ -195,19 +194,6 @@ def test_a_further_study_in_a_folder_leaves_the_tables_of_the_first_one(
     faults = {fault.path: fault.remedy for fault in check_folder(out)[0]}
     assert "`portal sweep collect`" in faults[second / RESULTS_FILE]
     assert "`portal sweep run STUDY --seed 0`" in faults[out / "results-seed-0" / "other" / RESULTS_FILE]
-
-
-def test_copies_are_of_the_moment_that_is_asked_for(
-    out: Path, manifest: StudyManifest, tmp_path: Path
-) -> None:
-    now = status_of(manifest, out)
-    earlier = StudyStatus(now.done[:3], (), {}, (*now.done[3:], *now.missing))
-
-    for status, number in ((earlier, 3), (None, 9)):
-        folder = tmp_path / f"copy-{number}"
-        folder.mkdir()
-        copy_tables(manifest, out, folder, status)
-        assert num_runs(folder) == number
 
 
 def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
@@ -226,16 +212,15 @@ def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
     monkeypatch.setattr("sweeps.results.snapshot.collect", collect_late)
     for number in (9 - len(late), 9):
         assert is_stale(tiny_study.manifest, finished)
-        results = read_table(collect_snapshot(tiny_study.manifest, finished) / "results.parquet", RESULTS)
-        assert len(set(results["run"].to_pylist())) == number
+        assert num_runs(collect_snapshot(tiny_study.manifest, finished)) == number
     assert not is_stale(tiny_study.manifest, finished)
 
 
 def test_the_record_names_the_studys_own_tasks_and_counts_those_of_its_sources(
     out: Path, manifest: StudyManifest
 ) -> None:
-    whole = describe(manifest, out, status_of(manifest, out))
-    part = describe(replace(manifest, own_tasks=("counting",)), out, status_of(manifest, out))
+    whole = described(manifest, out)
+    part = described(replace(manifest, own_tasks=("counting",)), out)
 
     assert whole.own_tasks == ()
     assert "tasks of sources" not in whole.facts
@@ -264,7 +249,7 @@ def test_the_record_of_a_study_of_new_tasks_has_what_each_methods_source_was_tra
     assert StudyInfo.model_validate(info.to_json()) == info
 
 
-def test_a_search_is_shown_with_its_own_study_and_its_best_and_with_no_other(
+def test_a_search_is_shown_with_its_own_study_and_no_other_and_a_damaged_record_is_named(
     out: Path, manifest: StudyManifest
 ) -> None:
     place = out / "search" / "search.json"
@@ -281,16 +266,10 @@ def test_a_search_is_shown_with_its_own_study_and_its_best_and_with_no_other(
     collect_snapshot(manifest, out)
     place.unlink()
     assert read_search(collect_snapshot(manifest, out)) is None
-
-
-def test_a_damaged_record_of_a_search_is_named(out: Path, manifest: StudyManifest) -> None:
-    place = out / "search" / "search.json"
-    place.parent.mkdir()
     for text in ('{"name": 1}', "{", "\ufffe" * 4000):
         place.write_text(text)
-        with pytest.raises(
-            ValueError, match=r"search\.json: not the record of a search \(.{,200}\); `portal"
-        ):
+        fault = r"search\.json: not the record of a search \(.{,200}\); `portal"
+        with pytest.raises(ValueError, match=fault):
             collect_snapshot(manifest, out)
 
 
@@ -305,10 +284,6 @@ def write_again(out: Path, key: str, version: int) -> None:
         path = store.run_folder(key) / name
         pq.write_table(as_of_version(pq.read_table(path), version), path)
     store.mark_done(key)
-
-
-def rows_of(table: pa.Table, key: str) -> pa.Table:
-    return table.filter(pc.equal(table["run"], key))
 
 
 def test_tables_hold_the_finished_runs_sorted_under_the_studys_labels(
@@ -344,24 +319,26 @@ def test_only_the_runs_that_are_asked_for_are_collected_and_without_any_there_ar
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_a_run_of_an_older_version_is_collected_and_reported_beside_newer_ones(
-    out: Path, manifest: StudyManifest, version: int
+def test_runs_of_older_versions_are_collected_and_reported_beside_newer_ones(
+    out: Path, manifest: StudyManifest, store: RunStore
 ) -> None:
+    old = [LORA, *(key for key in status_of(manifest, out).done if key != LORA)][:3]
     new = read_table(collect(manifest, out) / RESULTS_FILE, RESULTS)
-    write_again(out, LORA, version)
-    marker = (RunStore(out).run_folder(LORA) / "DONE.json").read_bytes()
+    for version, key in enumerate(old, 1):
+        write_again(out, key, version)
+    markers = [(store.run_folder(key) / "DONE.json").read_bytes() for key in old]
 
     folder = collect(manifest, out)
+
     both = read_table(folder / RESULTS_FILE, RESULTS)
     assert both.num_rows == new.num_rows
-    assert both["majority"].null_count > new["majority"].null_count
-    own = rows_of(both, LORA)
-    assert own["majority"].null_count == own.num_rows
     unchanged = ["run", "label", "method", "task", "epoch", "split", "acc_norm", "log_loss", "wall_s"]
-    assert own.select(unchanged).equals(rows_of(new, LORA).select(unchanged))
+    assert both.select(unchanged).equals(new.select(unchanged))
+    unknown = both.filter(pc.is_in(both["run"], value_set=pa.array(old)))["majority"]
+    assert unknown.null_count == len(unknown)
+    assert both["majority"].null_count > new["majority"].null_count
     assert read_table(folder / PREDICTIONS_FILE, PREDICTIONS).num_rows
-    assert (RunStore(out).run_folder(LORA) / "DONE.json").read_bytes() == marker
+    assert [(store.run_folder(key) / "DONE.json").read_bytes() for key in old] == markers
     page = write_report([ReportInput(folder)], out / "report")
     assert "per-task LoRA" in page.read_text(encoding="utf-8")
 
@@ -382,20 +359,9 @@ def test_latents_are_collected_from_the_runs_that_left_some(out: Path, manifest:
     assert not collected.exists()
 
 
-def test_a_run_of_a_newer_version_is_refused_by_its_file(out: Path, manifest: StudyManifest) -> None:
-    write_again(out, LORA, SCHEMA_VERSION + 1)
-
-    with pytest.raises(
-        ValueError,
-        match=rf"{LORA}/{RESULTS_FILE}: schema version {SCHEMA_VERSION + 1}, .* update portal-sweeps",
-    ):
-        collect(manifest, out)
-
-
-def test_tables_that_were_altered_since_their_run_finished_are_refused(
-    out: Path, manifest: StudyManifest
+def test_a_run_of_a_newer_version_and_tables_that_were_altered_since_are_refused(
+    out: Path, manifest: StudyManifest, store: RunStore
 ) -> None:
-    store = RunStore(out)
     folder, losses = store.run_folder(LORA), {"run": LORA, "step": 1, "loss": 2.0}
     write_table(pa.Table.from_pylist([losses], schema=LOSSES), folder / LOSSES_FILE)
     store.mark_done(LORA)
@@ -406,6 +372,10 @@ def test_tables_that_were_altered_since_their_run_finished_are_refused(
     path = folder / RESULTS_FILE
     pq.write_table(as_of_version(pq.read_table(path), 4), path, compression="none")
     with pytest.raises(ValueError, match=r"results\.parquet: altered since the run finished"):
+        collect(manifest, out)
+    write_again(out, LORA, SCHEMA_VERSION + 1)
+    newer = rf"{LORA}/{RESULTS_FILE}: schema version {SCHEMA_VERSION + 1}, .* update portal-sweeps"
+    with pytest.raises(ValueError, match=newer):
         collect(manifest, out)
 
 
@@ -427,11 +397,10 @@ def test_every_run_is_told_with_its_settings_and_its_state(out: Path, manifest: 
 
 
 def test_a_failed_run_has_its_cause_its_losses_and_the_log_of_its_pack(
-    out: Path, manifest: StudyManifest
+    out: Path, manifest: StudyManifest, store: RunStore, lora: RunConfig
 ) -> None:
-    run, store = next(run for run in manifest.runs if run.method == "lora"), RunStore(out)
+    run, log = lora, out / "logs" / "lane-0.log"
     (store.run_folder(run.key) / "DONE.json").unlink()
-    log = out / "logs" / "lane-0.log"
     store.mark_failed(run.key, "the loss is nan", log)
     losses = [{"run": run.key, "step": 1, "loss": 2.0}, {"run": run.key, "step": 2, "loss": 9.0}]
     write_table(pa.Table.from_pylist(losses, schema=LOSSES), store.run_folder(run.key) / LOSSES_FILE)
@@ -453,10 +422,11 @@ def test_a_failed_run_has_its_cause_its_losses_and_the_log_of_its_pack(
 
 
 def test_a_run_that_is_done_tells_threads_memory_and_the_end_of_its_log_which_leads_nowhere_else(
-    out: Path, manifest: StudyManifest
+    out: Path, manifest: StudyManifest, store: RunStore, lora: RunConfig
 ) -> None:
-    run, store = next(run for run in manifest.runs if run.method == "lora"), RunStore(out)
-    store.note_circumstances(run.key, Circumstances(2, ("plain",), (), 3_000_000_000, "lane-1.log", "cpu"))
+    run = lora
+    known = Circumstances(threads=2, operations=("plain",), peak_bytes=3_000_000_000, log="lane-1.log")
+    store.note_circumstances(run.key, known)
     PackStore(out).record_pack(pack := pack_key([run.key]), [run.key])
     (out / "logs").mkdir(exist_ok=True)
     lines = [f"x INFO pack {pack}: 1 runs", *(f"line {number}" for number in range(2 * MOST_LOG_LINES))]
@@ -467,13 +437,11 @@ def test_a_run_that_is_done_tells_threads_memory_and_the_end_of_its_log_which_le
 
     assert (detail.threads, detail.operations, detail.peak_bytes) == (2, ("plain",), 3_000_000_000)
     assert detail.log == tuple(lines[-MOST_LOG_LINES:])
-    store.note_circumstances(run.key, Circumstances(2, log="../../secret"))
+    store.note_circumstances(run.key, Circumstances(threads=2, log="../../secret"))
     assert details_of(out, manifest)[run.key].log == ()
 
 
 def test_questions_of_the_studys_tasks_are_brought_along(out: Path, manifest: StudyManifest) -> None:
-    from portal.data.suites import load_suite
-
     data = manifest.runs[0].data
     record_questions(load_suite(data.suite), manifest.tasks, out, data_hash=data.data_hash)
 

@@ -1,7 +1,7 @@
 """Search: on validation rows alone, resumable to the same trials, and its best is a study already trained."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -22,7 +22,7 @@ from sweeps.sinks.alerts import Alerts
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import load_study
 from sweeps.worker.pack_checkpoint import PackCheckpoint
-from tests.support.alert_server import alert_server
+from tests.support.alert_server import AlertServer, alert_server
 from tests.support.studies import Interruption, silent
 
 LORA = """
@@ -72,25 +72,37 @@ search:
 """
 
 
-def search(text: str, folder: Path, alerts: Alerts | None = None) -> SearchResult:
+@pytest.fixture
+def server() -> Iterator[AlertServer]:
+    with alert_server() as server:
+        yield server
+
+
+def search(text: str, folder: Path, server: AlertServer | None = None) -> SearchResult:
     path = folder / "search.yaml"
     path.write_text(text)
+    alerts = None if server is None else Alerts((server.url,))
     return run_search(SearchPlan(path), folder / "out", executor="local", console=silent(), alerts=alerts)
+
+
+def command_for(text: str, folder: Path) -> list[str]:
+    """The command that runs the search of this text."""
+    (folder / "search.yaml").write_text(text)
+    return [
+        "sweep", "search", str(folder / "search.yaml"), "--out", str(folder / "out"), "--executor", "local",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_is_trained(
-    tmp_path: Path,
+    tmp_path: Path, server: AlertServer
 ) -> None:
-    with alert_server() as server:
-        outcome = search(LORA, tmp_path, Alerts((server.url,)))
+    outcome = search(LORA, tmp_path, server)
+    assert search(LORA, tmp_path, server).trials == outcome.trials
 
-    assert [posted["text"] for posted in server.posted] == [
+    assert [posted["text"] for posted in server.posted] == [  # then nothing was left to do
         "tune: the search ended; 6 trials; 6 complete, 0 pruned, 0 fail",
     ]
-    with alert_server() as server:
-        assert search(LORA, tmp_path, Alerts((server.url,))).trials == outcome.trials
-    assert server.posted == []  # nothing was left to do
     assert [trial.state for trial in outcome.trials] == ["complete"] * 6
     values = [trial.value for trial in outcome.trials]
     assert values == sorted(values)
@@ -98,17 +110,16 @@ def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_
     best = load_study(outcome.best)
     assert best.name == "tune-best"
     assert {*best.settings.methods} == {"base", "lora"}
-    loras = [run for run in best.runs if run.method == "lora"]
-    rows = [
-        row
-        for run in loras
-        for row in read_table(
-            RunStore(tmp_path / "out").run_folder(run.key) / "results.parquet", RESULTS
-        ).to_pylist()
-        if row["split"] == "validation" and row["epoch"] == 3
+    store = RunStore(tmp_path / "out")
+    tables = [
+        read_table(store.run_folder(run.key) / "results.parquet", RESULTS)
+        for run in best.runs
+        if run.method == "lora"
     ]
-    assert len(rows) == 4
-    assert sum(row["log_loss"] for row in rows) / 4 == pytest.approx(values[0])
+    rows = [row for table in tables for row in table.to_pylist()]
+    losses = [row["log_loss"] for row in rows if (row["split"], row["epoch"]) == ("validation", 3)]
+    assert len(losses) == 4
+    assert sum(losses) / 4 == pytest.approx(values[0])
     again = run_study(best, tmp_path / "out", executor="local", console=silent())
     assert (again.is_done, again.trained) == (True, 1)  # the base, which the search had no use for
     stored = optuna.load_study(study_name="tune", storage=outcome.storage)
@@ -165,14 +176,13 @@ def test_a_port_is_searched_with_its_source_and_what_trials_share_is_trained_onc
 
 @pytest.mark.slow
 def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: AlertServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweeps.search.run_search.WATCH_S", 0.02)
     text = LORA.replace("epochs: 3", "epochs: 40").replace("prune: null", "prune: {min_epochs: 2, factor: 2}")
     text = text.replace("trials: 6\n  parallel: 3", "trials: 6\n  parallel: 6")
 
-    with alert_server() as server:
-        outcome = search(text, tmp_path, Alerts((server.url,)))
+    outcome = search(text, tmp_path, server)
 
     assert [posted["kind"] for posted in server.posted] == ["ended"]  # what a search stops has not failed
     pruned = [trial for trial in outcome.trials if trial.state == "pruned"]
@@ -182,10 +192,9 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
     assert {trial.epoch for trial in complete} == {40}
     assert all(trial.epoch is not None and trial.epoch < 40 for trial in pruned)
     store = RunStore(tmp_path / "out")
-    keys = [path.name for path in (tmp_path / "out" / "runs").iterdir()]
-    failures = [failure for key in keys if (failure := store.failure(key)) is not None]
+    failures = [failure for run in store.begun() if (failure := store.failure(run.key)) is not None]
     assert len(pruned) <= len(failures) <= 2 * len(pruned)  # a seed may have ended before
-    assert all("stopped by a search at epoch" in failure["cause"] and failure["lost"] for failure in failures)
+    assert all("stopped by a search at epoch" in failure.cause and failure.lost for failure in failures)
 
 
 @pytest.mark.parametrize(
@@ -193,20 +202,12 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
     [
         ("method: lora\n", "method: laro\n", "search.method: no method 'laro'; did you mean 'lora'?"),
         ("method: lora\n", "method: base\n", "search.method: method 'base' does not train"),
-        (
-            "lora.train.lr:",
-            "lora.train.lrs:",
-            "search.space.lora.train.lrs: no such setting; did you mean 'lr'?",
-        ),
+        ("train.lr:", "train.lrs:", "search.space.lora.train.lrs: no such setting; did you mean 'lr'?"),
         ("lora.train.lr:", "base.train.lr:", "'base' has no part in 'lora'"),
         ("lora.train.lr:", "lora.seeds:", "METHOD.PART.FIELD or METHOD.size, with PART one of"),
         ("low: 1e-4", "low: 1.0", "low 1.0 is not below high 0.1"),
         ("low: 1e-4", "low: -1.0", "a logarithmic range is above 0 and has no step"),
-        (
-            "[constant, linear]",
-            "[constant, lineal]",
-            "schedule: unknown schedule 'lineal'; did you mean 'linear'?",
-        ),
+        ("linear]", "lineal]", "schedule: unknown schedule 'lineal'; did you mean 'linear'?"),
         ("low: 4, high: 8", "low: 4.0, high: 8.0", "whole numbers: write its ends as such"),
         ("low: 4, high: 8", "low: 4, high: 8, step: 0.5", "whole numbers have a whole step, not 0.5"),
         ("low: 4, high: 8", "low: 4, high: 8, step: -1", "step -1 is not above 0"),
@@ -214,29 +215,17 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
         ("[constant, linear]", "[constant]", "a list of at least two different values, or a range"),
         ("low: 4, high: 8", "low: 0, high: 8", "greater than or equal to 1"),
         ("trials: 6", "trails: 6", "search.trails: unknown key; did you mean 'trials'?"),
+        ("modules: [[q], [q, v]]", "rank: [2, 4096]", "rank 4096 is above the width"),
     ],
 )
-def test_a_mistake_in_a_search_file_is_one_line(
+def test_a_mistake_in_a_search_file_is_one_line_before_any_trial(
     old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "search.yaml"
     assert old in LORA
-    path.write_text(LORA.replace(old, new))
-
-    assert main(["sweep", "search", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert main(command_for(LORA.replace(old, new), tmp_path)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
-
-
-def test_a_rank_above_a_width_is_refused_before_any_trial(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "search.yaml"
-    path.write_text(LORA.replace("lora.adapter.modules: [[q], [q, v]]", "lora.adapter.rank: [2, 4096]"))
-
-    assert main(["sweep", "search", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]) == 2
-    assert "rank 4096 is above the width" in capsys.readouterr().err
     assert not (tmp_path / "out" / "runs").exists()
 
 
@@ -251,10 +240,7 @@ def test_a_method_with_an_empty_part_can_be_searched(tmp_path: Path) -> None:
 def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "search.yaml"
-    path.write_text(LORA)
-    command = ["sweep", "search", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]
-    finish = PackCheckpoint.finish
+    command = command_for(LORA, tmp_path)
 
     def lose(state: PackCheckpoint, learner: Learner, check_permit: Callable[[], None], *, log: str) -> None:
         store = RunStore(tmp_path / "out")
@@ -266,7 +252,6 @@ def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
     printed = capsys.readouterr()
     assert "3 trials; 0 complete, 0 pruned, 0 fail, 3 not ended" in printed.out
     assert "trials 0, 1, 2 lost their workers" in printed.err
-    assert PackCheckpoint.finish is finish
 
     assert main(command) == 0
     assert "6 trials; 6 complete" in capsys.readouterr().out
@@ -277,12 +262,10 @@ def test_another_search_of_that_name_is_refused_and_more_trials_are_not(
 ) -> None:
     small = PORT.replace("trials: 4", "trials: 1")
     search(small, tmp_path)
-    command = ["sweep", "search", str(tmp_path / "search.yaml"), "--out", str(tmp_path / "out")]
 
-    assert main([*command, "--executor", "local", "--trials", "2"]) == 0
+    assert main([*command_for(small, tmp_path), "--trials", "2"]) == 0
     printed = capsys.readouterr().out
-    (tmp_path / "search.yaml").write_text(small.replace("eval_size: 4", "eval_size: 5"))
-    assert main([*command, "--executor", "local"]) == 2
+    assert main(command_for(small.replace("eval_size: 4", "eval_size: 5"), tmp_path)) == 2
 
     assert "search tune-port: 2 trials; 2 complete, 0 pruned, 0 fail" in printed
     assert f"portal sweep run {tmp_path / 'out' / 'search' / 'best.yaml'} --out {tmp_path / 'out'}" in printed
@@ -311,8 +294,6 @@ def test_the_best_study_finds_the_searchs_task_file_from_anywhere(
 
 def test_a_metric_that_written_answers_lack_is_refused_before_anything_runs(tmp_path: Path) -> None:
     text = LORA.replace("suite: mini", "suite: ledger").replace("[fact_qa, counting]", "[home_1]")
-    (tmp_path / "tune.yaml").write_text(text.replace("metric: log_loss", "metric: acc_norm"))
-
     with pytest.raises(ValueError, match="task 'home_1' has written answers and no acc_norm; use score"):
-        run_search(SearchPlan(tmp_path / "tune.yaml"), tmp_path / "out", executor="local", console=silent())
+        search(text.replace("metric: log_loss", "metric: acc_norm"), tmp_path)
     assert not list((tmp_path / "out").glob("runs/*"))

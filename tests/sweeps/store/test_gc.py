@@ -27,11 +27,14 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_a_dead_driver_has_left_is_garbage_in_every_session_folder(out: Path) -> None:
-    found = {each.path for each in find_garbage(out)}
+def test_what_a_dead_driver_has_left_is_garbage_and_is_deleted_with_its_folders(out: Path) -> None:
+    half = out / "runs" / RUN / ".run.json.77.tmp"
+    left = {out / name for name in (*SESSION_FOLDERS, TAKEOVERS)} | {half}
 
-    assert {out / name for name in (*SESSION_FOLDERS, TAKEOVERS)} < found
-    assert out / "runs" / RUN / ".run.json.77.tmp" in found
+    assert left == {each.path for each in find_garbage(out)}
+    assert left == {each.path for each in delete_garbage(out)}
+    assert find_garbage(out) == []
+    assert half.parent.is_dir()
 
 
 def test_what_a_live_driver_needs_is_not_garbage(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,11 +43,3 @@ def test_what_a_live_driver_needs_is_not_garbage(out: Path, capsys: pytest.Captu
         assert main(["sweep", "gc", str(out)]) == 0
 
     assert "nothing to delete" in capsys.readouterr().out
-
-
-def test_deleted_garbage_is_gone_with_its_folders(out: Path) -> None:
-    deleted = delete_garbage(out)
-
-    assert {each.path.name for each in deleted} > {*SESSION_FOLDERS, TAKEOVERS}
-    assert find_garbage(out) == []
-    assert (out / "runs" / RUN).is_dir()

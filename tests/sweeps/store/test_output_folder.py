@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from sweeps.store.output_folder import (
-    KeptDevice,
     KeptPrecisions,
     UsedDevice,
     check_device_kind,
@@ -19,22 +18,21 @@ from sweeps.store.output_folder import (
 )
 
 
-@pytest.mark.parametrize("check", [check_writable, check_usable])
-def test_a_place_below_a_file_is_refused(check, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-
-    with pytest.raises(ValueError, match="file/out: cannot be written"):
-        check(tmp_path / "file" / "out")
-
-
-def test_a_place_that_is_not_there_yet_is_usable_and_stays_away(tmp_path: Path) -> None:
-    check_usable(tmp_path / "a" / "b")
+def test_a_place_that_is_not_there_yet_is_usable_and_stays_away_and_one_below_a_file_is_refused(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "a" / "b"
+    check_usable(place)
 
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="a/b: no such folder; check --out"):
-        check_exists(tmp_path / "a" / "b")
-    check_writable(tmp_path / "a" / "b")
-    check_exists(tmp_path / "a" / "b")
+        check_exists(place)
+    check_writable(place)
+    check_exists(place)
+    (place / "file").write_text("")
+    for check in (check_writable, check_usable):
+        with pytest.raises(ValueError, match="file/out: cannot be written"):
+            check(place / "file" / "out")
 
 
 def test_precisions_come_back_grow_by_new_bases_and_are_never_replaced(tmp_path: Path) -> None:
@@ -45,29 +43,27 @@ def test_precisions_come_back_grow_by_new_bases_and_are_never_replaced(tmp_path:
 
     for found in ({"wide": "bf16"}, {"narrow": "default"}, {"wide": "bf16", "narrow": "default"}):
         kept.keep(found)
-    assert KeptPrecisions(tmp_path / "out").read() == {"wide": "bf16", "narrow": "default"}
-
     with pytest.raises(ValueError, match=r"base 'wide': precision 'auto' is 'bf16' in .*, not 'default'"):
         kept.keep({"other": "bf16", "wide": "default"})
-    assert kept.read() == {"wide": "bf16", "narrow": "default"}
+    assert KeptPrecisions(tmp_path / "out").read() == {"wide": "bf16", "narrow": "default"}
 
 
 def test_a_record_that_is_none_is_refused_by_name_in_one_line(tmp_path: Path) -> None:
     device = ('{"device": "tpu"}', '{"kind": "cpu"}', '{"device": "cpu", "kind": "cpu"}')
-    for kept, name, fault, texts in (
-        (KeptPrecisions, "precisions.json", "not precisions by base", ('{"wide": "auto"}', '{"wide": 16}')),
-        (KeptDevice, "device.json", r"not a kind of device \(.+\)", device),
-    ):
+    for read, name, fault, texts in (
+        (lambda out: KeptPrecisions(out).read(), "precisions.json", "not precisions by base",
+         ('{"wide": "auto"}', '{"wide": 16}')),
+        (UsedDevice.kept, "device.json", r"not a kind of device \(.+\)", device),
+    ):  # fmt: skip
         for text in ("[]", "{", *texts):
             (tmp_path / name).write_text(text)
             with pytest.raises(ValueError, match=f"{name}: {fault}; delete it and run again") as raised:
-                kept(tmp_path).read()
+                read(tmp_path)
             assert "\n" not in str(raised.value)
 
 
 def test_the_last_kind_is_kept_and_that_people_named_it_until_another_is_used(tmp_path: Path) -> None:
-    kept = KeptDevice(tmp_path / "out")
-    assert kept.read() is None
+    assert UsedDevice.kept(tmp_path) is None
 
     for kind, was_named, holds in (
         ("cuda", False, False),
@@ -77,11 +73,11 @@ def test_the_last_kind_is_kept_and_that_people_named_it_until_another_is_used(tm
         ("cuda", False, False),
         ("cpu", False, False),
     ):
-        kept.keep(kind, named_for_large_bases=was_named)
-        assert KeptDevice(tmp_path / "out").read() == UsedDevice(device=kind, named_for_large_bases=holds)
+        UsedDevice(device=kind, named_for_large_bases=was_named).keep(tmp_path)
+        assert UsedDevice.kept(tmp_path) == UsedDevice(device=kind, named_for_large_bases=holds)
 
     (tmp_path / "device.json").write_text('{"device": "cpu"}')  # of an earlier version
-    assert KeptDevice(tmp_path).read() == UsedDevice(device="cpu")
+    assert UsedDevice.kept(tmp_path) == UsedDevice(device="cpu")
 
 
 def test_another_kind_is_refused_with_what_would_do(tmp_path: Path) -> None:

@@ -18,48 +18,40 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_checkout_has_a_commit_and_says_whether_tracked_files_differ(tmp_path: Path) -> None:
-    package = tmp_path / "sweeps" / "store"
-    package.mkdir(parents=True)
-    file = package / "provenance.py"
-    file.write_text("")
-    git(tmp_path, "init")
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-m", "first")
-
-    clean = git_state(file)
-    (package / "results.txt").write_text("untracked")
-    beside = git_state(file)
-    file.write_text("x = 1")
-    changed = git_state(file)
-
-    commit = git(tmp_path, "rev-parse", "HEAD")
-    assert clean == beside == {"commit": commit, "modified": False}
-    assert changed == {"commit": commit, "modified": True}
-
-
-def test_a_package_outside_a_checkout_of_its_own_has_no_commit(tmp_path: Path) -> None:
-    file = tmp_path / "environment" / "sweeps" / "store" / "provenance.py"
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The module in a package that lies in no checkout."""
+    file = tmp_path / "sweeps" / "store" / "provenance.py"
     file.parent.mkdir(parents=True)
     file.write_text("")
-    outside = git_state(file)
+    return file
+
+
+def test_a_checkout_has_a_commit_and_says_whether_tracked_files_differ(file: Path, tmp_path: Path) -> None:
+    assert git_state(file) is None
     git(tmp_path, "init")
     (tmp_path / "notes.txt").write_text("another project")
     git(tmp_path, "add", "notes.txt")
     git(tmp_path, "commit", "-m", "first")
+    assert git_state(file) is None  # an installed package
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-m", "second")
 
-    assert outside is None
-    assert git_state(file) is None
+    (tmp_path / "results.txt").write_text("untracked")
+    beside = git_state(file)
+    file.write_text("x = 1")
+
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert beside == {"commit": commit, "modified": False}
+    assert git_state(file) == {"commit": commit, "modified": True}
 
 
-def test_an_installed_package_has_the_commit_that_it_was_built_from(tmp_path: Path) -> None:
-    file = tmp_path / "provenance.py"
-    file.write_text("")
+def test_an_installed_package_has_the_commit_that_it_was_built_from(file: Path) -> None:
     assert code_state(file) is None
     assert describe_code(None) == "commit not known"
 
     state = {"commit": "0123456789abcdef", "modified": True}
-    (tmp_path / RECORD).write_text(json.dumps(state))
+    file.with_name(RECORD).write_text(json.dumps(state))
 
     assert code_state(file) == state
     assert describe_code(state) == "0123456789ab with changes"

@@ -9,9 +9,12 @@ from sweeps.store.session import ClaimLost, Session, clear_session_files, read_p
 RUN, PACK, TOKEN = "0" * 16, "1" * 16, "2" * 16
 
 
-def test_a_pack_belongs_to_one_lane_and_to_its_latest_attempt(tmp_path: Path) -> None:
-    session = Session(tmp_path, TOKEN)
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(tmp_path, TOKEN)
 
+
+def test_a_pack_belongs_to_one_lane_and_to_its_latest_attempt_until_the_round_ends(session: Session) -> None:
     first = session.claim(PACK, 0, "a")
     assert session.claim(PACK, 1, "b") is None
     again = session.claim(PACK, 0, "c")
@@ -21,10 +24,11 @@ def test_a_pack_belongs_to_one_lane_and_to_its_latest_attempt(tmp_path: Path) ->
     again.check()
     with pytest.raises(ClaimLost):
         first.check()
+    session.end_round()
+    assert session.claim(PACK, 1, "d") is not None
 
 
-def test_a_lost_pack_is_free_once_more_and_then_given_up_unless_something_was_saved(tmp_path: Path) -> None:
-    session = Session(tmp_path, TOKEN)
+def test_a_lost_pack_is_free_once_more_and_then_given_up_unless_something_was_saved(session: Session) -> None:
     session.claim(PACK, 0, "a")
     assert session.claimed_by(0) == [PACK]
 
@@ -34,8 +38,7 @@ def test_a_lost_pack_is_free_once_more_and_then_given_up_unless_something_was_sa
     assert not session.free_claim(PACK, "0 0000000002")
 
 
-def test_teams_that_have_ended_have_been_placed(tmp_path: Path) -> None:
-    session = Session(tmp_path, TOKEN)
+def test_teams_that_have_ended_have_been_placed(session: Session) -> None:
     session.note_team(0, "teams placed")
     session.note_team(1, "teams ended")
 
@@ -45,8 +48,7 @@ def test_teams_that_have_ended_have_been_placed(tmp_path: Path) -> None:
     assert not session.teams_have([1], "teams ended")
 
 
-def test_nothing_outlives_the_driver(tmp_path: Path) -> None:
-    session = Session(tmp_path, TOKEN)
+def test_nothing_outlives_the_driver(session: Session, tmp_path: Path) -> None:
     session.claim(PACK, 0, "a")
     session.write_progress(0, {"loss": 1.0})
     session.write_lane_error(0, "OSError: no space")
@@ -58,13 +60,3 @@ def test_nothing_outlives_the_driver(tmp_path: Path) -> None:
 
     assert list(tmp_path.iterdir()) == []
     assert (session.stops(), read_progress(tmp_path), session.lane_error(0)) == (set(), [], None)
-
-
-def test_in_another_round_any_lane_may_take_a_pack(tmp_path: Path) -> None:
-    session = Session(tmp_path, TOKEN)
-    session.claim(PACK, 1, "a")
-    assert session.claim(PACK, 0, "b") is None
-
-    session.end_round()
-
-    assert session.claim(PACK, 0, "c") is not None

@@ -44,17 +44,20 @@ def test_every_run_is_in_one_group_in_the_order_of_the_study(tmp_path: Path, run
     with acquire(tmp_path):
         status = StudyStatus.read(store, runs)
     assert status == StudyStatus(
-        done=(done.key,),
-        running=(training.key,),
+        states=dict(
+            zip([run.key for run in runs], ("done", "failed", "failed", "running", "missing"), strict=True)
+        ),
         failed={
-            failed.key: RunFailure("the loss is nan", str(tmp_path / "lane-0.log")),
-            lost.key: RunFailure("its worker died", str(tmp_path / "lane-1.log"), lost=True),
+            failed.key: RunFailure(cause="the loss is nan", log=str(tmp_path / "lane-0.log")),
+            lost.key: RunFailure(cause="its worker died", log=str(tmp_path / "lane-1.log"), lost=True),
         },
-        missing=(missing.key,),
+        stopped_by={},
     )
     counts = {"total": 5, "done": 1, "running": 1, "failed": 2, "paused": 0, "stopped": 0, "missing": 1}
     assert status.counts == counts
     assert status.failed_for_good == (failed.key,)
+    assert status.trainable(runs) == (lost.key, training.key, missing.key)
+    assert status.trainable(runs, lost_too=False) == (training.key, missing.key)
     assert StudyStatus.read(store, runs).running == ()  # progress that a dead driver left
     assert StudyStatus.read(store, runs[1:]).counts["done"] == 0  # that run is another study's
     store.mark_failed(done.key, "an older launch", tmp_path / "log")
@@ -71,22 +74,14 @@ def test_a_run_whose_source_or_its_source_failed_says_so_and_names_the_log(tmp_p
 
     log = str(tmp_path / "lane-0.log")
     assert status.stopped_by == {port.key: source.key, second.key: source.key}
-    assert status.why_absent(source) == RunFailure("the loss is nan", log)
+    assert status.why_absent(source) == RunFailure(cause="the loss is nan", log=log)
     for run in (port, second):
-        assert status.why_absent(run) == RunFailure(f"its source run {source.key} failed", log)
+        assert status.why_absent(run) == RunFailure(cause=f"its source run {source.key} failed", log=log)
     assert status.why_absent(other) is None
-    assert status.trainable([source, port, second]) == ()
-
-
-def test_a_failure_marker_without_a_cause_is_refused_by_its_folder(
-    tmp_path: Path, runs: list[RunConfig]
-) -> None:
-    store = RunStore(tmp_path)
-    store.run_folder(runs[0].key).mkdir(parents=True)
-    (store.run_folder(runs[0].key) / "FAILED.json").write_text("{}")
-
-    with pytest.raises(ValueError, match=rf"{runs[0].key}: its failure's marker lacks 'cause'"):
-        StudyStatus.read(store, runs)
+    assert status.trainable([source, port, second, other]) == (other.key,)
+    (store.run_folder(source.key) / "FAILED.json").write_text('{"log": "a"}')
+    with pytest.raises(ValueError, match=rf"{source.key}/FAILED\.json: not a failure's marker .*cause"):
+        StudyStatus.read(store, [source])
 
 
 def test_a_refreshed_status_is_that_of_now(tmp_path: Path, runs: list[RunConfig]) -> None:
@@ -99,22 +94,6 @@ def test_a_refreshed_status_is_that_of_now(tmp_path: Path, runs: list[RunConfig]
     assert before.done == (second.key,)
     assert before.refreshed(store, runs) == StudyStatus.read(store, runs)
     assert before.refreshed(store, runs).done == (first.key, second.key)
-
-
-def test_a_failure_stops_what_starts_from_the_run_and_a_lost_worker_only_the_launch_that_lost_it(
-    tmp_path: Path, runs: list[RunConfig]
-) -> None:
-    store, (done, failed, lost, other) = RunStore(tmp_path), runs[:4]
-    child = make_run("portal", "a").model_copy(update={"source": failed.key})
-    finish(store, done)
-    store.mark_failed(failed.key, "diverged", tmp_path / "log")
-    store.mark_failed(lost.key, "its worker died", tmp_path / "log", lost=True)
-    all_runs = [*runs[:4], child]
-
-    status = StudyStatus.read(store, all_runs)
-
-    assert status.trainable(all_runs) == (lost.key, other.key)
-    assert status.trainable(all_runs, lost_too=False) == (other.key,)
 
 
 STUDY = """
@@ -235,10 +214,9 @@ def test_a_paused_run_keeps_its_state_through_launches_that_finish_the_others(
 def test_what_was_asked_between_two_launches_is_done_by_the_next(study: Study, tmp_path: Path) -> None:
     record_manifest(tmp_path, study.manifest)
     keys = [source_of(study, seed) for seed in (0, 1)]
-    (tmp_path / "requests").mkdir()
-    (tmp_path / "requests" / keys[0]).write_text("stop")
+    ask(tmp_path, keys[0], "stop")
     RunStore(tmp_path).mark_failed(keys[1], "a loss was not finite", tmp_path / "log")
-    (tmp_path / "requests" / keys[1]).write_text("retry")
+    ask(tmp_path, keys[1], "retry")
 
     outcome = launch(study, tmp_path)
 
@@ -246,23 +224,28 @@ def test_what_was_asked_between_two_launches_is_done_by_the_next(study: Study, t
     assert RunRequests(tmp_path).asked() == {}
 
 
-def test_a_stopped_run_ends_where_it_is_and_no_launch_tries_it_again(
+def test_a_run_ends_where_it_is_stopped_or_before_it_is_begun_and_one_that_has_ended_stays(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = source_of(study, 0)
-    at_step(monkeypatch, {3: lambda: ask(tmp_path, key, "stop")})
+    stopped, ended = (source_of(study, seed) for seed in (0, 1))
+    port = next(run.key for run in study.runs if run.source == ended)
+    asked = {3: (stopped, "stop"), 5: (port, "pause"), LAST: (ended, "stop")}
+    at_step(monkeypatch, {step: partial(ask, tmp_path, *what) for step, what in asked.items()})
 
     outcome = launch(study, tmp_path)
 
-    assert (outcome.done, outcome.left_out) == (2, 1)
-    assert RunStore(tmp_path).failure(key) == {
-        "cause": f"stopped as asked, at step {SYNC_STEPS}",
-        "log": str(tmp_path / "logs" / "lane-0.log"),
-        "lost": False,
-        "asked": "stop",
-    }
-    assert (RunStore(tmp_path).run_folder(key) / "losses.parquet").exists() is False
-    assert counts_of(study, tmp_path)["stopped"] == 1
+    assert (outcome.done, outcome.left_out) == (1, 2)
+    assert RunRequests(tmp_path).asked() == {}
+    store = RunStore(tmp_path)
+    assert store.failure(stopped) == RunFailure(
+        cause=f"stopped as asked, at step {SYNC_STEPS}", log=str(tmp_path / "logs/lane-0.log"), asked="stop"
+    )
+    assert not (store.run_folder(stopped) / "losses.parquet").exists()
+    left = store.failure(port)
+    assert left is not None
+    assert (left.cause, left.asked) == ("paused as asked, before its next step", "pause")
+    counts = counts_of(study, tmp_path)
+    assert (counts["done"], counts["stopped"], counts["paused"]) == (1, 1, 1)
     assert launch(study, tmp_path).tried == 0
 
 
@@ -275,30 +258,6 @@ def test_a_run_that_is_to_be_tried_again_is_trained_before_the_driver_ends(
 
     assert launch(study, tmp_path).is_done
     assert_same(tables_of(study, tmp_path), expected)
-
-
-def test_a_run_that_nobody_trains_yet_is_left_out_when_its_turn_comes(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    requests = RunRequests(tmp_path)
-    port = next(run.key for run in study.runs if run.method == "portal" and run.seed == 0)
-    at_step(monkeypatch, {2: lambda: ask(tmp_path, port, "pause")})
-
-    outcome = launch(study, tmp_path)
-
-    assert (outcome.done, outcome.left_out) == (3, 1)
-    assert outcome.failures[0].cause == "paused as asked, before its next step"
-    assert requests.asked() == {}
-
-
-def test_a_request_for_a_run_that_has_ended_changes_nothing(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key, requests = source_of(study, 0), RunRequests(tmp_path)
-    at_step(monkeypatch, {LAST: lambda: ask(tmp_path, key, "stop")})
-
-    assert launch(study, tmp_path).is_done
-    assert requests.asked() == {}
 
 
 def test_a_later_request_replaces_an_earlier_one_and_what_is_none_is_passed_over(tmp_path: Path) -> None:
@@ -316,17 +275,14 @@ def test_a_later_request_replaces_an_earlier_one_and_what_is_none_is_passed_over
     assert requests.asked() == {"b" * 16: "retry"}
 
 
-@pytest.mark.parametrize("key", ["abc", "../../x", "", "A" * 16])
-def test_what_is_no_key_is_one_line(tmp_path: Path, key: str) -> None:
-    with pytest.raises(ValueError, match="is no key of a run"):
-        RunRequests(tmp_path).ask_or_do([key], "pause", tmp_path)
-    assert not (tmp_path / "requests").exists()
-
-
 def test_what_a_run_can_be_asked_depends_on_how_it_is(study: Study, tmp_path: Path) -> None:
     record_manifest(tmp_path, study.manifest)
     requests, store, key = RunRequests(tmp_path), RunStore(tmp_path), source_of(study, 0)
 
+    for none in ("abc", "../../x", "", "A" * 16):
+        with pytest.raises(ValueError, match="is no key of a run"):
+            requests.ask_or_do([none], "pause", tmp_path)
+    assert not (tmp_path / "requests").exists()
     with pytest.raises(ValueError, match="has not failed here"):
         requests.ask_or_do([key], "retry", tmp_path)
     store.mark_failed(key, "its worker died", tmp_path / "log", lost=True)

@@ -30,8 +30,8 @@ def test_a_run_whose_source_was_altered_fails_with_the_cause_and_the_others_are_
     assert [learner.key for learner in learners] == left
     failure = store.failure(port.key)
     assert failure is not None
-    assert failure["cause"].startswith(f"run {port.key} (")
-    assert f"{weights}: altered since the run finished" in failure["cause"]
+    assert failure.cause.startswith(f"run {port.key} (")
+    assert f"{weights}: altered since the run finished" in failure.cause
 
 
 def test_a_run_whose_source_is_not_done_is_left_out_unmarked(

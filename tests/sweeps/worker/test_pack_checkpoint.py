@@ -230,7 +230,11 @@ def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
     known = store.circumstances(learner.key)
     assert known.peak_bytes is not None
     assert known == Circumstances(
-        torch.get_num_threads(), ("plain",), (), known.peak_bytes, "lane-0.log", "cpu"
+        threads=torch.get_num_threads(),
+        operations=("plain",),
+        peak_bytes=known.peak_bytes,
+        log="lane-0.log",
+        device="cpu",
     )
     assert 10_000_000 < known.peak_bytes < 100_000_000_000
     losses = read_table(folder / "losses.parquet", LOSSES)
