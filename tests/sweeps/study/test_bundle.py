@@ -40,59 +40,40 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
-def unpack(files: dict[str, bytes], folder: Path) -> Path:
-    """The study file of a bundle in the folder in which a job starts."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder / STUDY
-
-
 def test_a_study_with_task_files_has_the_same_runs_where_it_arrives(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = load_study(study)
+    task, rows = (study.parent / "own" / name for name in ("capitals.yaml", "rows/train.jsonl"))
+    for number, inside in enumerate(("rows/train.jsonl", "rows.jsonl")):
+        if number:  # rows in one file, in a place of their own
+            rows.rename(tmp_path / "far.jsonl")
+            task.write_text(TASK.replace("DATA", "../../far.jsonl"))
+        here = load_study(study)
 
-    files = bundle_study(study)
-    unpack(files, tmp_path / "there")
-    monkeypatch.chdir(tmp_path / "there")
-    there = load_study(STUDY)
+        files = bundle_study(study)
+        there = tmp_path / str(number)
+        for name, content in files.items():
+            (there / name).parent.mkdir(parents=True, exist_ok=True)
+            (there / name).write_bytes(content)
 
-    assert set(files) == {
-        STUDY,
-        "tasks/1/routing.jsonl",
-        "tasks/2/capitals.yaml",
-        "tasks/2/rows/train.jsonl",
-    }
-    assert [run.key for run in there.runs] == [run.key for run in here.runs]
+        assert set(files) == {
+            STUDY, "tasks/1/routing.jsonl", "tasks/2/capitals.yaml", f"tasks/2/{inside}"
+        }  # fmt: skip
+        with monkeypatch.context() as patched:
+            patched.chdir(there)
+            assert load_study(STUDY).runs == here.runs
 
 
-def test_rows_in_one_file_travel_whatever_their_place(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_study_without_task_files_travels_as_it_is_and_what_lies_on_the_cluster_stays_there(
+    study: Path,
 ) -> None:
-    (study.parent / "own" / "rows" / "train.jsonl").rename(tmp_path / "far.jsonl")
-    (study.parent / "own" / "capitals.yaml").write_text(TASK.replace("DATA", "../../far.jsonl"))
-    here = load_study(study)
-
-    files = bundle_study(study)
-    unpack(files, tmp_path / "there")
-    monkeypatch.chdir(tmp_path / "there")
-
-    assert "tasks/2/rows.jsonl" in files
-    assert load_study(STUDY).runs == here.runs
-
-
-def test_a_study_without_task_files_travels_as_it_is(study: Path) -> None:
-    study.write_text(STUDY_TEXT.replace(", own/routing.jsonl, own/capitals.yaml", ""))
-
-    assert bundle_study(study) == {STUDY: study.read_bytes()}
-
-
-def test_what_lies_on_the_cluster_stays_there(study: Path) -> None:
-    text = STUDY_TEXT.replace("own/routing.jsonl, own/capitals.yaml", "/shared/tasks/far.jsonl")
-    study.write_text(text.replace("[mini-qwen3-xs]", "[/shared/bases/mine, org/model, /shared/a.gguf]"))
-
-    assert bundle_study(study) == {STUDY: study.read_bytes()}
+    far = STUDY_TEXT.replace("own/routing.jsonl, own/capitals.yaml", "/shared/tasks/far.jsonl")
+    for text in (
+        STUDY_TEXT.replace(", own/routing.jsonl, own/capitals.yaml", ""),
+        far.replace("[mini-qwen3-xs]", "[/shared/bases/mine, org/model, /shared/a.gguf]"),
+    ):
+        study.write_text(text)
+        assert bundle_study(study) == {STUDY: study.read_bytes()}
 
 
 @pytest.mark.parametrize(

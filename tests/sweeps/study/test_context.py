@@ -48,19 +48,17 @@ def test_a_study_is_expanded_without_its_rows(tmp_path: Path) -> None:
     assert (again.runs, again.labels, again.tasks) == (study.runs, study.labels, ("sums",))
 
 
-def test_a_mistake_in_a_name_is_found_before_a_row_is_read(study_path: Path, tmp_path: Path) -> None:
-    study_path.write_text(TINY.replace("lora: {", "laro: {").replace("suite: mini", f"suite: {tmp_path}"))
-
-    with pytest.raises(ValueError, match="unknown method 'laro'; did you mean 'lora'"):
-        StudyContext.open(settings_of(study_path))
-
-
-def test_another_studys_context_is_refused(study_path: Path) -> None:
+def test_a_mistake_in_a_name_is_found_before_a_row_is_read_and_another_studys_context_is_refused(
+    study_path: Path, tmp_path: Path
+) -> None:
     context = StudyContext.open(settings_of(study_path))
     study_path.write_text(TINY.replace("[fact_qa, counting]", "[fact_qa]"))
-
     with pytest.raises(AssertionError, match="the context is another study's"):
         expand(settings_of(study_path), context)
+
+    study_path.write_text(TINY.replace("lora: {", "laro: {").replace("suite: mini", f"suite: {tmp_path}"))
+    with pytest.raises(ValueError, match="unknown method 'laro'; did you mean 'lora'"):
+        StudyContext.open(settings_of(study_path))
 
 
 @pytest.mark.slow
@@ -97,40 +95,21 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def precisions(path: Path, out: Path | None = None) -> dict[str, str]:
-    return load_study(path, out=out).auto_precisions
-
-
-def test_auto_is_resolved_for_each_base_and_is_in_no_config(path: Path) -> None:
-    with cpu_with(*ABLE):
-        study = load_study(path)
-    with cpu_with():
-        elsewhere = load_study(path)
-
-    assert study.auto_precisions == {WIDE: "bf16", NARROW: "default"}
-    assert elsewhere.auto_precisions == {WIDE: "default", NARROW: "default"}
-    keys = [{run.key for run in each.runs if run.bases[0].name == WIDE} for each in (study, elsewhere)]
-    assert keys[0].isdisjoint(keys[1])
-
-
-def test_a_folder_keeps_what_auto_stood_for_on_whatever_machine(path: Path, tmp_path: Path) -> None:
+def test_auto_is_resolved_for_each_base_and_kept_in_a_folder_on_whatever_machine(
+    path: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     with cpu_with(*ABLE):
-        first = load_study(path, out=out)
-        KeptPrecisions(out).keep(first.auto_precisions)
+        study = load_study(path, out=out)
+    KeptPrecisions(out).keep(study.auto_precisions)
     with cpu_with():
         again, elsewhere = load_study(path, out=out), load_study(path, out=tmp_path / "another")
 
-    assert [run.key for run in again.runs] == [run.key for run in first.runs]
-    assert elsewhere.auto_precisions[WIDE] == "default"
-
-
-def test_a_base_that_is_new_in_a_folder_is_resolved_there(path: Path, tmp_path: Path) -> None:
-    KeptPrecisions(tmp_path).keep({WIDE: "default"})
-    with cpu_with(*ABLE):
-        found = resolve_precisions("auto", [WIDE, "smollm2-135m"], device="cpu", out=tmp_path)
-
-    assert found == {WIDE: "default", "smollm2-135m": "bf16"}
+    assert study.auto_precisions == {WIDE: "bf16", NARROW: "default"}
+    assert [run.key for run in again.runs] == [run.key for run in study.runs]
+    assert elsewhere.auto_precisions == {WIDE: "default", NARROW: "default"}
+    keys = [{run.key for run in each.runs if run.bases[0].name == WIDE} for each in (study, elsewhere)]
+    assert keys[0].isdisjoint(keys[1])
 
 
 def test_a_folder_with_runs_of_one_precision_stays_with_it(path: Path, tmp_path: Path) -> None:
@@ -150,13 +129,16 @@ def test_a_folder_with_runs_of_one_precision_stays_with_it(path: Path, tmp_path:
     assert elsewhere.auto_precisions[WIDE] == mixed[WIDE] == "bf16"
 
 
-def test_a_precision_that_is_said_is_every_bases_and_is_not_kept(tmp_path: Path) -> None:
+def test_a_base_that_is_new_in_a_folder_is_resolved_there_and_a_precision_that_is_said_is_every_bases(
+    path: Path, tmp_path: Path
+) -> None:
     KeptPrecisions(tmp_path).keep({WIDE: "bf16"})
+    with cpu_with():
+        found = resolve_precisions("auto", [WIDE, "smollm2-135m"], device="cpu", out=tmp_path)
+    said = resolve_precisions("default", [WIDE, NARROW], device="cpu", out=tmp_path)
 
-    assert resolve_precisions("default", [WIDE, NARROW], device="cpu", out=tmp_path) == {
-        WIDE: "default",
-        NARROW: "default",
-    }
+    assert found == {WIDE: "bf16", "smollm2-135m": "default"}
+    assert said == {WIDE: "default", NARROW: "default"}
 
 
 def test_a_launch_records_the_resolution_and_every_command_finds_it(
@@ -177,28 +159,20 @@ def test_a_launch_records_the_resolution_and_every_command_finds_it(
         assert (counts["total"], counts["missing"]) == (3, 3)
 
 
-def test_a_study_that_was_loaded_for_elsewhere_does_not_mix_into_a_folder(path: Path, tmp_path: Path) -> None:
-    KeptPrecisions(tmp_path / "out").keep({WIDE: "bf16"})
-    with cpu_with():
-        study = load_study(path)
-
-        with pytest.raises(ValueError, match=r"is 'bf16' in .*, not 'default'; name that folder"):
-            run_study(study, tmp_path / "out", executor="local", console=silent())
-    assert not (tmp_path / "out" / "runs").exists()
-
-
-def test_a_machine_that_cannot_go_on_says_so_and_can_still_look(
+def test_a_machine_or_a_study_that_cannot_go_on_in_a_folder_says_so_and_can_still_look(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    KeptPrecisions(out).keep({WIDE: "bf16"})
+    KeptPrecisions(tmp_path / "out").keep({WIDE: "bf16"})
+    out, at = tmp_path / "out", [str(path), "--out", str(tmp_path / "out")]
     with cpu_with():
-        assert main(["sweep", "status", str(path), "--out", str(out)]) == 0
-        assert main(["sweep", "plan", str(path), "--out", str(out), "--device", "b200"]) == 0
-        assert main(["sweep", "plan", str(path), "--out", str(out), "--device", "cpu"]) == 2
-        assert "this machine's CPU has neither" in capsys.readouterr().err
-        assert main(["sweep", "run", str(path), "--out", str(out), "--executor", "local"]) == 2
-        assert "this machine's CPU has neither" in capsys.readouterr().err
+        assert main(["sweep", "status", *at]) == 0
+        assert main(["sweep", "plan", *at, "--device", "b200"]) == 0
+        for command in (["plan", *at, "--device", "cpu"], ["run", *at, "--executor", "local"]):
+            assert main(["sweep", *command]) == 2
+            assert "this machine's CPU has neither" in capsys.readouterr().err
+        study = load_study(path)  # for elsewhere
+        with pytest.raises(ValueError, match=r"is 'bf16' in .*, not 'default'; name that folder"):
+            run_study(study, out, executor="local", console=silent())
     assert not (out / "runs").exists()
 
 

@@ -8,43 +8,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portal.config import RunConfig
 from portal.learners.schedule import TrainingSchedule
 from portal.train_config import TrainConfig
 from sweeps.study.catalogue import STUDIES
 from sweeps.study.context import StudyContext
-from sweeps.study.expand import calibrated_tasks, expand, load_study, read_study
+from sweeps.study.expand import Study, calibrated_tasks, expand, load_study, read_study
 from sweeps.study.study_file import StudyFile
 from tests.support.encoders import save_encoder
 from tests.support.studies import TINY, load_text
 
 
-def test_a_study_lists_every_run_once_with_sources_before_ports(study_path):
-    study = load_study(study_path)
+@pytest.fixture
+def study(study_path: Path) -> Study:
+    return load_study(study_path)
 
+
+def refusal(folder: Path, text: str) -> str:
+    """The one line by which the study is refused."""
+    with pytest.raises(ValueError) as caught:
+        load_text(folder, text)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def by_label(study: Study) -> dict[str, list[RunConfig]]:
+    """The study's runs by their labels, in its order."""
+    return {
+        label: [run for run in study.runs if study.labels[run.key] == label]
+        for label in study.labels.values()
+    }
+
+
+def test_a_study_lists_every_run_once_with_sources_before_ports_that_name_those_of_their_seed(study):
     methods = [run.method for run in study.runs]
     assert sorted(methods) == ["base"] + ["lora"] * 4 + ["portal"] * 2 + ["source"] * 2
     assert methods[-2:] == ["portal", "portal"]
     assert len(study.by_key) == len(study.runs) == 9
-
-
-def test_a_port_names_the_source_run_of_its_seed(study_path):
-    study = load_study(study_path)
-
     sources = {run.seed: run.key for run in study.runs if run.method == "source"}
     ports = [run for run in study.runs if run.method == "portal"]
     assert {run.seed: run.source for run in ports} == sources
     assert all(run.adapter.rank == 4 and run.hypernet.d_core == 16 for run in ports)
-
-
-def test_what_a_study_leaves_out_is_the_papers_setting(tmp_path):
-    study = load_text(
-        tmp_path, "name: s\ntargets: [mini-qwen3-s]\ntasks: [fact_qa]\nmethods: {lora: {}}\nseeds: [3]"
-    )
-
-    (run,) = study.runs
-    assert (run.adapter.rank, run.adapter.alpha, len(run.adapter.modules)) == (16, 32, 7)
-    assert run.train == TrainConfig(lr=1e-4)
-    assert run.data.size == 2000
 
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
@@ -63,6 +67,9 @@ def test_a_study_follows_the_papers_recipe_by_default(tmp_path):
     assert {run.seed for run in study.runs} == {0, 1, 2}
     assert {run.data.size for run in study.runs} == {2000}
     assert {run.train for run in study.runs if run.method != "lora"} == {TrainConfig()}
+    lora = by_label(study)["lora"][0]
+    assert (lora.adapter.rank, lora.adapter.alpha, len(lora.adapter.modules)) == (16, 32, 7)
+    assert lora.train == TrainConfig(lr=1e-4)
 
 
 def test_portallibs_recipe_is_a_key_of_the_study(tmp_path):
@@ -101,19 +108,13 @@ def test_what_a_study_says_goes_before_its_recipe(tmp_path):
     assert (port.seed, port.data.size, port.train.epochs, port.train.schedule) == (4, None, 1, "linear")
 
 
-def test_one_more_seed_keeps_the_keys_of_the_others(tmp_path):
-    before = load_text(tmp_path, TINY)
-    after = load_text(tmp_path, TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
-
-    assert set(before.by_key) < set(after.by_key)
-    assert {after.by_key[key].seed for key in set(after.by_key) - set(before.by_key)} == {2}
-
-
-def test_the_name_and_pack_size_of_a_study_are_no_part_of_a_runs_identity(tmp_path):
+def test_one_more_seed_keeps_the_keys_of_the_others_which_no_name_and_pack_size_change(tmp_path):
     one = load_text(tmp_path, TINY)
     other = load_text(tmp_path, TINY.replace("name: tiny", "name: other\npack_size: 1"))
+    more = load_text(tmp_path, TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
 
-    assert set(one.by_key) == set(other.by_key)
+    assert set(one.by_key) == set(other.by_key) < set(more.by_key)
+    assert {more.by_key[key].seed for key in set(more.by_key) - set(one.by_key)} == {2}
 
 
 def test_an_override_changes_one_target_only(tmp_path):
@@ -140,7 +141,7 @@ def test_a_transfer_brings_the_lora_it_starts_from(tmp_path):
 
     study = load_text(tmp_path, text)
 
-    crossed = [run for run in study.runs if study.labels[run.key] == "cross_lora"]
+    crossed, projected = (by_label(study)[label] for label in ("cross_lora", "projected"))
     assert {(run.bases[0].name, run.seed) for run in crossed} == {
         (name, seed) for name in ("mini-qwen3-s", "mini-qwen3-m") for seed in (0, 1)
     }
@@ -149,11 +150,10 @@ def test_a_transfer_brings_the_lora_it_starts_from(tmp_path):
         assert (lora.method, lora.bases[0].name, lora.seed) == ("lora", "mini-qwen3-xs", run.seed)
         assert (lora.adapter, lora.data) == (run.adapter, run.data)
         assert study.labels[lora.key] == "lora"
-    projected = [run for run in study.runs if study.labels[run.key] == "projected"]
-    assert {run.bases[0].name for run in projected} == {"mini-qwen3-s"}
-    assert {run.transfer for run in projected} == {"project"}
-    assert {run.seed for run in study.runs if run.method == "random_lora"} == {1}
-    assert {run.seed for run in study.runs if run.method == "zero_lora"} == {None}
+    assert {(run.bases[0].name, run.transfer) for run in projected} == {("mini-qwen3-s", "project")}
+    assert [[run.seed for run in by_label(study)[each]] for each in ("random_lora", "zero_lora")] == [
+        [1, 1], [None, None],
+    ]  # fmt: skip
     order = [run.key for run in study.runs]
     assert all(order.index(run.source) < order.index(run.key) for run in crossed + projected)
 
@@ -167,22 +167,7 @@ def test_a_transfer_brings_the_lora_it_starts_from(tmp_path):
         (("cross_lora: {}", "cross_lora: {transfer: rotate}"), "methods.cross_lora.transfer"),
         (("eval_size: 4", "eval_size: 4\nprecision: 4bit"), "does not keep; leave 'precision' out"),
         (("  lora: {size: 8", "  lora: {method: hypernet, size: 8"), "no method 'lora' to start from"),
-    ],
-)
-def test_a_mistake_in_a_transfer_is_one_line_that_names_it(tmp_path, change, message):
-    text = (TINY + CROSSED.replace(", source_base: mini-qwen3-m", "")).replace(*change)
-
-    with pytest.raises(ValueError) as caught:
-        load_text(tmp_path, text)
-
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("lora: {", "lorra: {"), "unknown method 'lorra'; did you mean 'lora'"),
+        (("lora: {size", "lorra: {size"), "unknown method 'lorra'; did you mean 'lora'"),
         (("seeds: [0, 1]", "seedz: [0, 1]"), "unknown key; did you mean 'seeds'"),
         (("epochs: 2, lr", "epoch: 2, lr"), "unknown key; did you mean 'epochs'"),
         (("fact_qa", "fact_qq"), "did you mean 'fact_qa'"),
@@ -204,13 +189,13 @@ def test_a_mistake_in_a_transfer_is_one_line_that_names_it(tmp_path, change, mes
     ],
 )
 def test_a_mistake_in_a_study_is_one_line_that_names_it(tmp_path, change, message):
-    with pytest.raises(ValueError) as caught:
-        load_text(tmp_path, TINY.replace(*change))
+    text = TINY + CROSSED.replace(", source_base: mini-qwen3-m", "")
+    assert change[0] in text
 
-    text = str(caught.value)
-    assert message in text
-    assert "\n" not in text
-    assert "study.yaml" in text
+    told = refusal(tmp_path, text.replace(*change))
+
+    assert message in told
+    assert "study.yaml" in told
 
 
 def test_an_unknown_study_name_is_answered_with_the_nearest():
@@ -223,11 +208,6 @@ def test_yaml_1_2_floats_are_numbers_and_on_is_text(tmp_path):
 
     assert study.name == "on"
     assert {run.train.lr for run in study.runs if run.method == "lora"} == {5e-4}
-
-
-@pytest.mark.parametrize("name", ["demo", "demo-eleven", "headroom"])
-def test_a_shipped_study_on_embedded_bases_expands(name):
-    assert load_study(name).runs
 
 
 def test_every_study_that_is_shipped_or_lies_beside_its_results_is_well_formed():
@@ -247,29 +227,16 @@ def test_a_record_of_a_study_is_refused_by_what_is_no_longer_there_and_its_page_
         assert "ea55e6a" in (file.parent / "README.md").read_text()
 
 
-def test_expanding_twice_gives_the_same_keys(study_path):
-    settings = load_study(study_path).settings
+def test_expanding_twice_gives_the_same_keys(study):
+    settings = study.settings
 
-    runs = [expand(settings, StudyContext.open(settings)).runs for _ in range(2)]
-    assert [run.key for run in runs[0]] == [run.key for run in runs[1]]
+    again = expand(settings, StudyContext.open(settings))
+
+    assert [run.key for run in again.runs] == [run.key for run in study.runs]
     assert StudyFile.model_validate(settings.model_dump()) == settings
 
 
-def test_alpha_follows_the_rank_and_the_trunk_follows_the_modules(tmp_path):
-    study = load_text(
-        tmp_path,
-        TINY.replace("lora: {size: 8,", "lora: {size: 8, adapter: {rank: 4},")
-        .replace("adapter: {rank: 4, alpha: 8}", "adapter: {modules: [q, k, v, o, gate, up, down], rank: 2}")
-        .replace("hypernet: {d_latent: 16, d_layer: 8, hidden: 32, d_core: 16}", "hypernet: {d_latent: 16}"),
-    )
-
-    shapes = {run.method: (run.adapter.rank, run.adapter.alpha) for run in study.runs if run.adapter}
-    assert shapes == {"lora": (4, 8), "source": (2, 4), "portal": (2, 4)}
-    assert {run.hypernet.hidden for run in study.runs if run.hypernet} == {1024}
-
-
-def test_a_part_has_the_runs_of_its_seeds_and_those_without_one(study_path):
-    study = load_study(study_path)
+def test_a_part_has_the_runs_of_its_seeds_and_those_without_one(study):
     first, *others = study.manifest.seeds
     parts = [study.part([first]), study.part(others)]
 
@@ -301,19 +268,22 @@ methods:
   mean_latent: {targets: [village-qwen3-m]}
   shared_lora: {tasks: [source-11], targets: [village-qwen3-m], size: 8}
 """
-
-
 TAUGHT_AND_CARRIED = """taught: {targets: [village-qwen3-xs], size: 16, curve: {sizes: [1, 4]}}
   carried: {targets: [village-qwen3-m], curve: {sizes: [4]}}"""
+VARIANTS = """
+variants:
+  few: {methods: [source, portal, taught], tasks: [source-11]}
+  many: {methods: [source, portal, taught], tasks: [source-35]}
+"""
 
 
-def test_latents_are_taught_on_one_base_and_carried_to_another(tmp_path):
-    study = load_text(tmp_path, NEW_TASKS)
+@pytest.fixture(scope="module")
+def new_tasks(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return load_text(tmp_path_factory.mktemp("new"), NEW_TASKS)
 
-    of = {
-        label: [run for run in study.runs if study.labels[run.key] == label]
-        for label in study.labels.values()
-    }
+
+def test_latents_are_taught_on_one_base_and_carried_to_another(new_tasks):
+    study, of = new_tasks, by_label(new_tasks)
     own, known = study.own_tasks, of["source"][0].data.tasks
     assert (len(own), len(known), len(study.tasks)) == (28, 11, 39)
     assert {run.data.tasks for label in ("base", "lora", "taught", "carried") for run in of[label]} == {own}
@@ -355,10 +325,7 @@ def test_new_tasks_are_described_in_words_that_the_source_never_saw(tmp_path):
             assert not own & known
         else:
             assert not own
-    of = {
-        label: [run for run in study.runs if study.labels[run.key] == label]
-        for label in study.labels.values()
-    }
+    of = by_label(study)
     first, second = of["described"]
     assert first.data.descriptions != second.data.descriptions
     for run in of["carried_words"]:
@@ -366,15 +333,14 @@ def test_new_tasks_are_described_in_words_that_the_source_never_saw(tmp_path):
         assert study.by_key[run.latents].method == "described"
 
 
-def test_controls_that_know_other_tasks_are_scored_on_the_studys_without_a_row(tmp_path):
-    study = load_text(tmp_path, NEW_TASKS)
+def test_controls_that_know_other_tasks_are_scored_on_the_studys_without_a_row(new_tasks):
+    study, of = new_tasks, by_label(new_tasks)
 
-    for run in study.runs:
-        if run.method == "mean_latent":
-            assert (run.data.tasks, run.data.trained_tasks, run.data.size) == (study.own_tasks, (), 8)
-        if run.method == "shared_lora":
-            assert set(run.data.tasks) == set(study.tasks)
-            assert set(run.data.trained_tasks) == set(study.tasks) - set(study.own_tasks)
+    for run in of["mean_latent"]:
+        assert (run.data.tasks, run.data.trained_tasks, run.data.size) == (study.own_tasks, (), 8)
+    for run in of["shared_lora"]:
+        assert set(run.data.tasks) == set(study.tasks)
+        assert set(run.data.trained_tasks) == set(study.tasks) - set(study.own_tasks)
 
 
 @pytest.mark.parametrize(
@@ -406,46 +372,33 @@ def test_controls_that_know_other_tasks_are_scored_on_the_studys_without_a_row(t
 )
 def test_what_new_tasks_cannot_have_is_refused(tmp_path, change, message):
     assert change[0] in NEW_TASKS
-    with pytest.raises(ValueError, match=message):
-        load_text(tmp_path, NEW_TASKS.replace(*change))
+    assert message in refusal(tmp_path, NEW_TASKS.replace(*change))
 
 
-def test_what_trains_nothing_can_name_one_variant_of_what_it_starts_from(tmp_path):
-    variants = """
-variants:
-  few: {methods: [source, portal, taught], tasks: [source-11]}
-  many: {methods: [source, portal, taught], tasks: [source-35]}
-"""
+def parents_of(study: Study, methods: tuple[str, ...] = ("carried", "mean_latent")) -> dict[str, list[str]]:
+    """By label of runs of these methods, the labels of what they start from."""
+    return {
+        study.labels[run.key]: [study.labels[key] for key in run.parent_keys]
+        for run in study.runs
+        if run.method in methods
+    }
+
+
+def test_what_trains_nothing_is_in_every_variant_of_what_it_starts_from_unless_it_names_one(tmp_path):
     text = NEW_TASKS.replace("carried: {", "carried: {source: portal-few, latents: taught-few, ")
     text = text.replace("mean_latent: {", "mean_latent: {source: portal-many, ")
 
-    study = load_text(tmp_path, text + variants)
+    named, every = (load_text(tmp_path, each + VARIANTS) for each in (text, NEW_TASKS))
 
-    parents = {
-        study.labels[run.key]: [study.labels[key] for key in run.parent_keys]
-        for run in study.runs
-        if run.method in ("carried", "mean_latent")
+    assert parents_of(named) == {"carried": ["portal-few", "taught-few"], "mean_latent": ["portal-many"]}
+    assert parents_of(every) == {
+        "carried-few": ["portal-few", "taught-few"],
+        "carried-many": ["portal-many", "taught-many"],
+        "mean_latent-few": ["portal-few"],
+        "mean_latent-many": ["portal-many"],
     }
-    assert parents == {"carried": ["portal-few", "taught-few"], "mean_latent": ["portal-many"]}
-
-
-def test_what_trains_nothing_is_in_every_variant_of_what_it_starts_from(tmp_path):
-    variants = """
-variants:
-  few: {methods: [source, portal, taught], tasks: [source-11]}
-  many: {methods: [source, portal, taught], tasks: [source-35]}
-"""
-    study = load_text(tmp_path, NEW_TASKS + variants)
-
-    for run in study.runs:
-        label = study.labels[run.key]
-        if run.method in ("carried", "mean_latent"):
-            name = label.partition("-")[2]
-            assert name in ("few", "many")
-            parents = [study.labels[key] for key in run.parent_keys]
-            assert parents == [f"portal-{name}", f"taught-{name}"][: len(parents)]
-            port = study.by_key[run.source]
-            assert len(port.data.tasks) == {"few": 11, "many": 35}[name]
+    for name, number in (("few", 11), ("many", 35)):
+        assert {len(run.data.tasks) for run in by_label(every)[f"portal-{name}"]} == {number}
 
 
 TASKS = tuple(f"task-{index}" for index in range(12))
@@ -464,18 +417,14 @@ def test_fewer_tasks_are_among_more_of_the_same_seed(count: int, seed: int) -> N
     assert set(drawn(count, seed)) < set(drawn(count + 1, seed))
 
 
-def test_the_order_in_which_tasks_are_listed_draws_no_other_ones() -> None:
+def test_other_seeds_draw_other_tasks_but_another_order_of_the_list_or_one_kind_for_all_does_not() -> None:
     shuffled = tuple(random.Random(0).sample(TASKS, len(TASKS)))
-
     again = drawn(5, tasks=shuffled)
+    sets = {drawn(3, seed) for seed in range(40)}
 
     assert set(again) == set(drawn(5))
     assert list(again) == [task for task in shuffled if task in again]
-
-
-def test_every_task_is_drawn_by_some_seed_and_seeds_differ() -> None:
-    sets = {drawn(3, seed) for seed in range(40)}
-
+    assert drawn(5, kinds=dict.fromkeys(TASKS, "one")) == drawn(5)
     assert len(sets) > 20
     assert {task for each in sets for task in each} == set(TASKS)
 
@@ -491,32 +440,19 @@ def test_kinds_take_turns(count: int, seed: int) -> None:
     assert set(drawn(count, seed, kinds=kinds)) <= set(drawn(min(count + 1, 11), seed, kinds=kinds))
 
 
-def test_tasks_of_one_kind_and_tasks_without_are_drawn_alike() -> None:
-    assert drawn(5, kinds=dict.fromkeys(TASKS, "one")) == drawn(5)
+def test_a_share_is_rounded_to_a_number_of_tasks_and_never_to_none_and_all_are_no_choice() -> None:
+    for share, count in ((0.01, 1), (0.25, 3), (0.5, 6), (0.9, 11)):
+        assert drawn(share) == drawn(count)
+    for wanted in (None, 12, 1.0, TASKS):
+        assert calibrated_tasks(TASKS, wanted, 0, {}) is None
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.25, 3), (0.5, 6), (0.9, 11)])
-def test_a_share_is_rounded_to_a_number_of_tasks_and_never_to_none(share: float, count: int) -> None:
-    assert drawn(share) == drawn(count)
-
-
-@pytest.mark.parametrize("wanted", [None, 12, 1.0, TASKS])
-def test_all_tasks_are_no_choice(wanted: int | float | tuple[str, ...] | None) -> None:
-    assert calibrated_tasks(TASKS, wanted, 0, {}) is None
-
-
-def test_named_tasks_come_in_the_studys_order() -> None:
+def test_named_tasks_come_in_the_studys_order_and_what_it_does_not_have_is_refused() -> None:
     assert calibrated_tasks(TASKS, ("task-7", "task-2"), 0, {}) == ("task-2", "task-7")
-
-
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
+    for wanted, message in (
         (("task-2", "tusk-3"), "calibrate: the study has no task 'tusk-3'; did you mean 'task-3'?"),
         (13, "calibrate: 13 tasks, the study has 12"),
-    ],
-)
-def test_what_the_study_does_not_have_is_refused(wanted: int | tuple[str, ...], message: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        calibrated_tasks(TASKS, wanted, 0, {})
-    assert str(caught.value) == message
+    ):
+        with pytest.raises(ValueError) as caught:
+            calibrated_tasks(TASKS, wanted, 0, {})
+        assert str(caught.value) == message

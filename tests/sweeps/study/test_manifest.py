@@ -8,35 +8,27 @@ from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import read_manifest, record_manifest
 
 
-def test_a_manifest_comes_back_as_it_was(tiny_study: Study, tmp_path: Path) -> None:
-    record_manifest(tmp_path, tiny_study.manifest)
-    assert read_manifest(tmp_path) == tiny_study.manifest
-
-
-def test_the_kinds_of_tasks_come_back_and_an_earlier_versions_record_has_none(
+def test_a_manifest_comes_back_as_it_was_with_kinds_of_tasks_and_those_of_its_source(
     study_path: Path, tiny_study: Study, tmp_path: Path
 ) -> None:
     text = study_path.read_text().replace("suite: mini", "suite: village")
-    study_path.write_text(text.replace("[fact_qa, counting]", "[home_01, colour_02]"))
-    manifest = load_study(study_path).manifest
-
-    record_manifest(tmp_path, manifest)
-
-    assert read_manifest(tmp_path) == manifest
-    assert manifest.kinds == {"home_01": "home", "colour_02": "colour"}
-    assert "kinds" not in tiny_study.manifest.record()
-
-
-def test_the_studys_own_tasks_come_back_where_its_source_has_others(study_path: Path, tmp_path: Path) -> None:
-    text = study_path.read_text()
+    text = text.replace("[fact_qa, counting]", "[home_01, colour_02]")
     assert text.count("  source:\n") == 1
-    study_path.write_text(text.replace("  source:\n", "  source:\n    tasks: [pronoun]\n"))
+    study_path.write_text(text.replace("  source:\n", "  source:\n    tasks: [home_03]\n"))
     study = load_study(study_path)
 
-    record_manifest(tmp_path, study.manifest)
+    for number, manifest in enumerate((tiny_study.manifest, study.manifest)):
+        record_manifest(tmp_path / str(number), manifest)
+        assert read_manifest(tmp_path / str(number)) == manifest
 
-    assert read_manifest(tmp_path).own_tasks == study.own_tasks == ("fact_qa", "counting")
-    assert study.tasks == ("fact_qa", "counting", "pronoun")
+    assert study.manifest.kinds == {"home_01": "home", "colour_02": "colour", "home_03": "home"}
+    assert study.manifest.own_tasks == study.own_tasks == ("home_01", "colour_02")
+    assert study.tasks == ("home_01", "colour_02", "home_03")
+    (path,) = (tmp_path / "0" / "studies").iterdir()
+    assert "kinds" not in path.read_text()
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"tiny\.json: not a study's record"):
+        read_manifest(tmp_path / "0")
 
 
 def test_groups_of_the_studys_own_tasks_come_back(tmp_path: Path) -> None:
@@ -49,11 +41,3 @@ def test_groups_of_the_studys_own_tasks_come_back(tmp_path: Path) -> None:
     assert set(groups) == {"new-frames", "new-answers", "new-kinds"}
     assert {task for tasks in groups.values() for task in tasks} == set(study.own_tasks)
     assert load_study("demo").manifest.task_groups == {}
-
-
-def test_a_manifest_that_is_none_is_refused_by_name(tiny_study: Study, tmp_path: Path) -> None:
-    record_manifest(tmp_path, tiny_study.manifest)
-    (tmp_path / "studies" / "tiny.json").write_text("{}")
-
-    with pytest.raises(ValueError, match=r"tiny\.json: not a study's record"):
-        read_manifest(tmp_path)

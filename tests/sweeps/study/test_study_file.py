@@ -6,9 +6,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from portal.config import AdapterConfig
+from portal.config import RunConfig
 from portal.storage.records import read_yaml
 from sweeps.study.catalogue import STUDIES, shipped_studies
+from sweeps.study.expand import Study
 from sweeps.study.study_file import StudyFile, json_schema
 from tests.support.studies import load_text
 
@@ -31,41 +32,25 @@ variants:
 """
 
 
-def test_every_variant_of_a_port_starts_from_that_variant_of_its_source(tmp_path: Path) -> None:
-    study = load_text(tmp_path, STUDY + RANKS)
-
-    labels = Counter(study.labels[run.key] for run in study.runs)
-    assert labels == {
-        "base": 2, "lora": 8, "source-r2": 2, "source-r4": 2, "portal-r2": 4, "portal-r4": 4,
-    }  # fmt: skip
-    for run in study.runs:
-        if run.method == "portal":
-            assert run.source is not None
-            label = study.labels[run.key]
-            assert study.labels[run.source] == label.replace("portal", "source")
-            assert run.adapter == AdapterConfig(modules=("q", "v"), rank=int(label[-1]))
-            assert run.train is not None
-            assert run.train.epochs == (3 if label == "portal-r4" else 5)
+def by_label(study: Study) -> dict[str, list[RunConfig]]:
+    """The study's runs by their labels."""
+    return {
+        label: [run for run in study.runs if study.labels[run.key] == label]
+        for label in study.labels.values()
+    }
 
 
-def test_a_port_whose_source_is_not_varied_starts_from_that_source(tmp_path: Path) -> None:
-    study = load_text(
-        tmp_path,
-        STUDY + "variants: {slow: {methods: [portal], train: {lr: 1e-4}}, fast: {methods: [portal]}}",
-    )
+def test_a_variant_is_of_the_methods_that_it_names_or_of_all_that_train(tmp_path: Path) -> None:
+    ports = "variants: {slow: {methods: [portal], train: {lr: 1e-4}}, fast: {methods: [portal]}}"
+    study = load_text(tmp_path, STUDY + ports)
+    for name, lr in (("slow", 1e-4), ("fast", 1e-3)):
+        runs = by_label(study)[f"portal-{name}"]
+        assert {study.labels[str(run.source)] for run in runs} == {"source"}
+        assert {run.train.lr for run in runs if run.train} == {lr}
 
-    ports = [run for run in study.runs if run.method == "portal"]
-    assert {study.labels[run.key] for run in ports} == {"portal-slow", "portal-fast"}
-    assert {study.labels[str(run.source)] for run in ports} == {"source"}
-    assert {run.train.lr for run in ports if run.train} == {1e-4, 1e-3}
-
-
-def test_without_methods_a_variant_is_for_all_that_train(tmp_path: Path) -> None:
-    study = load_text(tmp_path, STUDY + "variants: {a: {size: 4}, b: {size: 6}}")
-
-    labels = {study.labels[run.key] for run in study.runs}
-    assert labels == {"base", "lora-a", "lora-b", "source-a", "source-b", "portal-a", "portal-b"}
-    assert {run.data.size for run in study.runs if study.labels[run.key] == "source-b"} == {6}
+    found = by_label(load_text(tmp_path, STUDY + "variants: {a: {size: 4}, b: {size: 6}}"))
+    assert {*found} == {"base", "lora-a", "lora-b", "source-a", "source-b", "portal-a", "portal-b"}
+    assert {run.data.size for run in found["source-b"]} == {6}
 
 
 @pytest.mark.parametrize(
@@ -121,25 +106,20 @@ def test_the_schema_takes_what_the_loader_takes(tmp_path: Path) -> None:
     StudyFile.model_validate(minimal)
 
 
-def test_every_key_of_the_schema_says_what_it_is() -> None:
+def test_every_key_of_the_schema_says_what_it_is_and_it_refuses_what_the_loader_refuses() -> None:
     schema = json_schema()
     for part in (schema, *schema["$defs"].values()):
         for key, value in part["properties"].items():
             assert value.get("description"), (part["title"], key)
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
+    base: dict[str, object] = {"name": "s", "methods": {"base": {}}}
+    for broken in (
         {"name": "s"},
-        {"name": "s", "methods": {}},
-        {"name": "s", "methods": {"base": {}}, "sede": [1]},
-        {"name": "s", "methods": {"lora": {"train": {"epochs": "many"}}}},
-        {"name": "s", "methods": {"base": {}}, "exclude": [{"metod": "lora"}]},
-        {"name": "s", "methods": {"base": {}}, "recipe": "mine"},
-    ],
-)
-def test_the_schema_refuses_what_the_loader_refuses(broken: dict[str, object]) -> None:
-    assert not jsonschema.Draft202012Validator(json_schema()).is_valid(broken)
-    with pytest.raises(ValueError):
-        StudyFile.model_validate(broken)
+        base | {"methods": {}},
+        base | {"sede": [1]},
+        base | {"methods": {"lora": {"train": {"epochs": "many"}}}},
+        base | {"exclude": [{"metod": "lora"}]},
+        base | {"recipe": "mine"},
+    ):
+        assert not jsonschema.Draft202012Validator(schema).is_valid(broken)
+        with pytest.raises(ValueError):
+            StudyFile.model_validate(broken)
