@@ -24,6 +24,7 @@ WITHOUT_MODULE = {
     "portal/cli/test_describe.py": "tasks by their descriptions, from training to export",
     "portal/cli/test_help.py": "the help of every command",
     "portal/cli/test_mistakes.py": "one line for a mistake, whatever the command",
+    "portal/learners/test_every_method.py": "what holds of all methods that train",
     "portal/training/test_calibrated_tasks.py": "one setting, and what it does from data to artifact",
 }
 """Other test files without a module of their name, each with its reason."""

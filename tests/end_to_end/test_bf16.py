@@ -35,7 +35,7 @@ from tests.support.packs import (
     assert_as_alone,
     assert_same_ends,
     assert_same_tensors,
-    interrupted_run,
+    broken_off,
     make_pack,
     mixed_runs,
     run_to_end,
@@ -89,7 +89,7 @@ def test_a_resumed_pack_equals_an_uninterrupted_one_to_the_last_bit(
     unbroken = make_pack(bases, mixed_runs(), source)
     expected = FinishedPack(unbroken, run_to_end(unbroken))
 
-    found = interrupted_run(bases, mixed_runs(), source, stop_after=4, folder=tmp_path)
+    found = broken_off(lambda: make_pack(bases, mixed_runs(), source), tmp_path)
 
     assert_same_ends(found, expected)
 

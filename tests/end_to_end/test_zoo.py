@@ -32,7 +32,7 @@ from portal.train_config import TrainConfig
 from sweeps.planning.checks import check_shapes
 from sweeps.planning.memory import footprint
 from tests.support.bases import make_base, make_rows, make_run, random_factors
-from tests.support.packs import interrupted_run, make_pack, run_to_end, without_times
+from tests.support.packs import broken_off, make_pack, run_to_end, without_times
 from tests.support.scoring import score_one_by_one
 from tests.support.zoo import families, left_out, rewritten_by_peft, supported, tiny_base
 
@@ -289,7 +289,7 @@ def test_a_port_resumes_to_the_bit(base: Base, sources: dict[tuple[str, ...], Pa
     bases, run = {base.name: base}, make_run("portal", base.name, adapter=EVERYTHING, train=SHORT)
     results = run_to_end(make_pack(bases, [run], sources[ALL_MODULES]))[run.key]
 
-    again = interrupted_run(bases, [run], sources[ALL_MODULES], stop_after=1, folder=tmp_path)
+    again = broken_off(lambda: make_pack(bases, [run], sources[ALL_MODULES]), tmp_path)
 
     assert without_times(again.results[run.key]) == without_times(results)
 

@@ -6,7 +6,7 @@ import pytest
 
 from portal.bases.base import Base
 from tests.support.bases import make_base
-from tests.support.packs import FinishedPack, make_pack, mixed_runs, run_to_end, save_source
+from tests.support.packs import FinishedPack, Tiny, mixed_runs, save_source
 
 
 @pytest.fixture(params=["qwen3", "llama", "gemma3"])
@@ -28,7 +28,11 @@ def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def mixed_end(bases: dict[str, Base], source: Path) -> FinishedPack:
+def tiny(bases: dict[str, Base], source: Path) -> Tiny:
+    return Tiny(bases, source)
+
+
+@pytest.fixture(scope="session")
+def mixed_end(tiny: Tiny) -> FinishedPack:
     """The pack of `mixed_runs`, stepped to its end in one go; read only."""
-    pack = make_pack(bases, mixed_runs(), source)
-    return FinishedPack(pack, run_to_end(pack))
+    return tiny.ended(*mixed_runs())

@@ -4,10 +4,9 @@ import copy
 import multiprocessing
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from portal.learners.base import build_learner
 from portal.training.pack import Pack
 from portal.training.worker_group import WorkerGroup
 from tests.support.bases import make_rows
-from tests.support.packs import start_of
+from tests.support.packs import Tiny, start_of
 
 
 def outline(base: Base) -> Base:
@@ -27,21 +26,16 @@ def outline(base: Base) -> Base:
     return replace(base, model=copy.deepcopy(base.model).to("meta"))
 
 
-def shared_pack(
-    bases: dict[str, Base], runs: list[RunConfig], source: Path | None, group: WorkerGroup
-) -> Pack:
+def shared_pack(tiny: Tiny, runs: Sequence[RunConfig], group: WorkerGroup) -> Pack:
+    """A pack of fresh learners on the bases that this worker holds; it has the others in outline."""
     names = [ref.name for ref in runs[0].bases]
-    rows = {name: make_rows(bases[name]) for name in names}
+    rows = {name: make_rows(tiny.bases[name]) for name in names}
     held = {
-        name: bases[name] if group.holds(place, len(names)) else outline(bases[name])
+        name: tiny.bases[name] if group.holds(place, len(names)) else outline(tiny.bases[name])
         for place, name in enumerate(names)
     }
-    return Pack(
-        held,
-        rows,
-        [build_learner(run, held, rows, start=start_of(run, source)) for run in runs],
-        workers=group,
-    )
+    learners = [build_learner(run, held, rows, start=start_of(run, tiny.source)) for run in runs]
+    return Pack(held, rows, learners, workers=group)
 
 
 def on_group(size: int, work: Callable[[WorkerGroup], Any]) -> list[Any]:

@@ -1,11 +1,15 @@
 """Packs of unlike learners on tiny bases, and how to run them to their end."""
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import torch
 
+from portal.artifacts.artifact import Artifact
 from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS
@@ -30,6 +34,46 @@ class FinishedPack:
 
     pack: Pack
     results: Rows
+
+    @property
+    def learner(self) -> Learner:
+        """Of a pack of one run."""
+        (learner,) = self.pack.learners
+        return learner
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        """Of a pack of one run."""
+        return self.results[self.learner.run.key]
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Tiny bases by name, and the artifact that runs with a parent start from."""
+
+    bases: dict[str, Base]
+    source: Path | None = None
+
+    def pack(self, *runs: RunConfig, counts: Mapping[str, int] | None = None) -> Pack:
+        return make_pack(self.bases, list(runs), self.source, counts=counts)
+
+    def learner(self, run: RunConfig) -> Learner:
+        """A fresh one."""
+        return build_learner(
+            run,
+            self.bases,
+            {ref.name: make_rows(self.bases[ref.name]) for ref in run.bases},
+            start=start_of(run, self.source),
+        )
+
+    def ended(self, *runs: RunConfig, counts: Mapping[str, int] | None = None) -> FinishedPack:
+        pack = self.pack(*runs, counts=counts)
+        return FinishedPack(pack, run_to_end(pack))
+
+    def saved(self, run: RunConfig, folder: Path) -> Artifact:
+        """The portable artifact that the run leaves in the folder at its end."""
+        self.ended(run).learner.save_artifact(folder, RunRecord.of(run))
+        return Artifact.load(folder / run.bases[0].name if run.method == "source" else folder)
 
 
 def make_pack(
@@ -64,6 +108,18 @@ def save_trained(bases: dict[str, Base], run: RunConfig, source: Path | None, fo
     return folder
 
 
+def advance(pack: Pack, steps: int = 1) -> list[dict[str, float]]:
+    """Take so many steps, with the evaluations that are due before them; the losses of each."""
+    losses = []
+    for _ in range(steps):
+        for learner, epoch in pack.due():
+            pack.evaluate(learner, epoch)
+        pack.step()
+        pack.sync_metrics()
+        losses.append(pack.losses)
+    return losses
+
+
 def run_to_end(pack: Pack, each_step: Callable[[], None] = lambda: None) -> Rows:
     """Take all steps and evaluations that are left."""
     results: Rows = {learner.run.key: [] for learner in pack.learners}
@@ -76,28 +132,26 @@ def run_to_end(pack: Pack, each_step: Callable[[], None] = lambda: None) -> Rows
     return results
 
 
-def interrupted_run(
-    bases: dict[str, Base], runs: list[RunConfig], source: Path, *, stop_after: int, folder: Path
-) -> FinishedPack:
-    """The pack, saved in `folder` after so many steps and run to its end from there in learners made anew."""
-    first = make_pack(bases, runs, source)
-    results: Rows = {learner.run.key: [] for learner in first.learners}
-    for _ in range(stop_after):
-        for learner, epoch in first.due():
-            results[learner.run.key].extend(first.evaluate(learner, epoch).results)
-        if any(learner.step < learner.num_steps for learner in first.active):
-            first.step()
-    for learner in first.learners:
-        save_checkpoint(folder / learner.run.key, stop_after, *learner.state())
-
-    second = make_pack(bases, runs, source)
-    for learner in second.learners:
-        checkpoint = load_latest(folder / learner.run.key)
-        assert checkpoint is not None
-        learner.restore(checkpoint.tensors, checkpoint.meta)
-    for key, more in run_to_end(second).items():
-        results[key].extend(more)
-    return FinishedPack(second, results)
+def broken_off(make: Callable[[], Pack], folder: Path) -> FinishedPack:
+    """A pack at its end that was saved in `folder` after every evaluation and step, and was made anew."""
+    pack, results = make(), defaultdict(list)
+    for number in count():
+        if not pack.active:
+            return FinishedPack(pack, results)
+        due = pack.due()
+        for learner, epoch in {learner: (learner, epoch) for learner, epoch in reversed(due)}.values():
+            results[learner.run.key].extend(pack.evaluate(learner, epoch).results)
+        if not due:
+            pack.step()
+            pack.sync_metrics()
+        for learner in pack.learners:
+            save_checkpoint(folder / learner.run.key, number, *learner.state())
+        pack = make()
+        for learner in pack.learners:
+            checkpoint = load_latest(folder / learner.run.key)
+            assert checkpoint is not None
+            learner.restore(checkpoint.tensors, checkpoint.meta)
+    raise AssertionError("a count has no end")
 
 
 def assert_as_alone(bases: dict[str, Base], source: Path, runs: list[RunConfig]) -> None:
@@ -152,10 +206,8 @@ def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:
 
 
 def assert_same_tensors(ours: Learner, theirs: Learner) -> None:
-    expected = theirs.tensors()
-    assert ours.tensors().keys() == expected.keys()
-    for name, tensor in ours.tensors().items():
-        assert torch.equal(tensor, expected[name]), name
+    """To the last bit; an average of losses that has none yet is NaN."""
+    torch.testing.assert_close(ours.tensors(), theirs.tensors(), rtol=0, atol=0, equal_nan=True)
 
 
 def mixed_runs() -> list[RunConfig]:
@@ -171,8 +223,9 @@ def mixed_runs() -> list[RunConfig]:
     ]
 
 
-def refuse_forwards(base: Base, *, above: int, in_backward: bool) -> Callable[[], None]:
-    """Make every forward of more rows x positions run out of memory; returns what ends that."""
+@contextmanager
+def refused_forwards(base: Base, *, above: int, in_backward: bool = False) -> Iterator[Callable[[], None]]:
+    """Within the block every forward of more rows x positions runs out of memory; gives what ends that."""
 
     def refuse(model: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, torch.Tensor]) -> None:
         if kwargs["input_ids"].numel() > above:
@@ -186,6 +239,8 @@ def refuse_forwards(base: Base, *, above: int, in_backward: bool) -> Callable[[]
             output.register_hook(fail)
 
     if in_backward:
-        layer = base.model.get_submodule(base.layer_path)[1].mlp
-        return layer.register_forward_hook(refuse_later).remove
-    return base.model.register_forward_pre_hook(refuse, with_kwargs=True).remove
+        hook = base.model.get_submodule(base.layer_path)[1].mlp.register_forward_hook(refuse_later)
+    else:
+        hook = base.model.register_forward_pre_hook(refuse, with_kwargs=True)
+    with hook:
+        yield hook.remove

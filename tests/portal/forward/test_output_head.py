@@ -48,25 +48,17 @@ def whole_log_probs(model: nn.Module, ids: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_log_probabilities_are_those_of_the_models_own_forward(any_base: Base) -> None:
+def test_log_probabilities_are_those_of_the_models_own_forward_in_any_order_of_reads(any_base: Base) -> None:
     ids = token_ids()
-
-    found = token_log_probs(any_base.model, ids, *reads_of(POSITIONS, TOKENS))
-
-    expected = whole_log_probs(any_base.model, ids)[POSITIONS, TOKENS]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert found.dtype == torch.float32
-
-
-@torch.no_grad()
-def test_several_tokens_are_read_at_one_position_in_any_order() -> None:
-    base, ids = make_base("tiny", "qwen3"), token_ids()
+    whole = whole_log_probs(any_base.model, ids)
     read, tokens = torch.tensor([2, 0, 2, 1, 0]), torch.tensor([7, 8, 9, 10, 11])
 
-    found = token_log_probs(base.model, ids, torch.tensor([3, 7, 24]), read, tokens)
+    found = token_log_probs(any_base.model, ids, *reads_of(POSITIONS, TOKENS))
+    again = token_log_probs(any_base.model, ids, torch.tensor([3, 7, 24]), read, tokens)
 
-    expected = whole_log_probs(base.model, ids)[[24, 3, 24, 7, 3], tokens]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, whole[POSITIONS, TOKENS], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(again, whole[[24, 3, 24, 7, 3], tokens], atol=1e-5, rtol=1e-5)
+    assert found.dtype == torch.float32
 
 
 def families() -> dict[str, PretrainedConfig]:
@@ -110,14 +102,24 @@ def test_chunks_give_the_same_bits_and_gradients_in_every_family(
     assert "forward" not in vars(model.base_model)
 
 
-def test_the_layers_run_once_however_many_chunks_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    base, calls = make_base("tiny", "qwen3"), []
-    base.model.model.layers[0].register_forward_pre_hook(lambda *_: calls.append(1))
+def test_the_layers_run_once_however_many_chunks_there_are_and_who_places_them_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, calls = make_base("tiny", "qwen3").model, []
+    model.model.layers[0].register_forward_pre_hook(lambda *_: calls.append("layer"))
+    forward = model.model.forward
+
+    def placed(*given: Any, **named: Any) -> Any:
+        calls.append("model")
+        return forward(*given, **named)
+
+    model.model.forward = placed  # as accelerate does
     monkeypatch.setattr(output_head, "CHUNK_LOGITS", 1)
 
-    token_log_probs(base.model, token_ids(), *reads_of(POSITIONS, TOKENS))
+    token_log_probs(model, token_ids(), *reads_of(POSITIONS, TOKENS))
 
-    assert len(calls) == 1
+    assert calls == ["model", "layer"]
+    assert model.model.forward is placed
 
 
 class Widest(TorchDispatchMode):
@@ -179,17 +181,18 @@ def test_slices_end_where_a_model_drops_the_padding_of_its_vocabulary(
 
 @torch.inference_mode()
 @pytest.mark.parametrize("broken", [0, 40, 127])
-def test_a_logit_that_is_no_number_is_one_in_every_score_of_its_position(
+def test_a_logit_that_is_no_number_and_a_token_beyond_the_vocabulary_give_no_score(
     broken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_base("tiny", "qwen3").model
-    head = nn.Linear(model.lm_head.in_features, 128, bias=True)
-    head.bias[broken] = torch.nan
-    model.lm_head = head
     monkeypatch.setattr(output_head, "SLICE_COLUMNS", 32)
+    beyond = token_log_probs(model, token_ids(), *reads_of([3, 7], [128, 5]))
+    model.lm_head = nn.Linear(model.lm_head.in_features, 128, bias=True)
+    model.lm_head.bias[broken] = torch.nan
 
     found = token_log_probs(model, token_ids(), *reads_of(POSITIONS, TOKENS))
 
+    assert beyond.isnan().tolist() == [True, False]
     assert bool(found.isnan().all())
 
 
@@ -206,59 +209,19 @@ def test_where_a_cpu_scores_only_a_slice_of_the_logits_is_made_at_once(dtype: to
     assert widest.numbers == output_head.SLICE_COLUMNS * len(kept)
 
 
-@torch.inference_mode()
-def test_a_token_that_is_not_in_the_vocabulary_has_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_head, "SLICE_COLUMNS", 32)
-
-    found = token_log_probs(make_base("tiny", "qwen3").model, token_ids(), *reads_of([3, 7], [128, 5]))
-
-    assert found.isnan().tolist() == [True, False]
-
-
-def half_head(positions: int = 64, width: int = 256, vocabulary: int = 512) -> tuple[Tensor, nn.Linear]:
+def test_a_head_in_bf16_gives_sixteen_bits_of_its_logits_and_the_gradient_of_its_product() -> None:
     torch.manual_seed(2)
-    head = nn.Linear(width, vocabulary, bias=True).to(torch.bfloat16).requires_grad_(False)
-    return torch.randn(positions, width).to(torch.bfloat16) * 8, head
-
-
-def test_who_places_the_parts_of_a_base_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_base("tiny", "qwen3").model
-    calls: list[int] = []
-    forward = model.model.forward
-
-    def placed(*given: Any, **named: Any) -> Any:
-        calls.append(1)
-        return forward(*given, **named)
-
-    model.model.forward = placed  # as accelerate does
-    monkeypatch.setattr(output_head, "CHUNK_LOGITS", 1)
-
-    token_log_probs(model, token_ids(), *reads_of(POSITIONS, TOKENS))
-
-    assert len(calls) == 1
-    assert model.model.forward is placed
-
-
-def test_a_head_in_bf16_gives_sixteen_bits_of_its_logits() -> None:
-    hidden, head = half_head()
+    head = nn.Linear(256, 512, bias=True).to(torch.bfloat16).requires_grad_(False)
+    hidden = (torch.randn(64, 256).to(torch.bfloat16) * 8).requires_grad_()
+    exact = hidden.detach().double().requires_grad_()
+    product = exact @ head.weight.double().T + head.bias.double()
 
     wide = output_head._product(hidden, head)
 
-    exact = hidden.double() @ head.weight.double().T + head.bias.double()
-    largest = exact.abs().max()
     assert wide.dtype == torch.float32
-    assert (wide - exact).abs().max() < 2**-15 * largest
-    assert (head(hidden).double() - exact).abs().max() > 2**-10 * largest
-
-
-def test_a_head_in_bf16_has_the_gradient_of_its_product() -> None:
-    hidden, head = half_head(positions=5)
-    hidden.requires_grad_()
-
-    (ours,) = torch.autograd.grad(output_head._product(hidden, head).square().sum(), [hidden])
-
-    exact = hidden.detach().double().requires_grad_()
-    product = exact @ head.weight.double().T + head.bias.double()
+    assert (wide - product).abs().max() < 2**-15 * product.abs().max()
+    assert (head(hidden).double() - product).abs().max() > 2**-10 * product.abs().max()
+    (ours,) = torch.autograd.grad(wide.square().sum(), [hidden])
     (theirs,) = torch.autograd.grad(product.square().sum(), [exact])
     torch.testing.assert_close(ours.double(), theirs, rtol=2**-6, atol=float(theirs.abs().max()) * 2**-7)
 

@@ -12,7 +12,7 @@ from portal.evaluate.loglikelihood import score_rows, summarise
 from portal.learners.core_cosines import core_cosines, task_cosines
 from tests.support.artifacts import write_artifact
 from tests.support.bases import TASKS, make_base, make_rows
-from tests.support.packs import refuse_forwards
+from tests.support.packs import refused_forwards
 from tests.support.zoo import tiny_base
 
 ADAPTER = AdapterConfig(modules=("q", "v"), rank=1, alpha=3)
@@ -76,19 +76,12 @@ def test_forwards_that_run_out_of_memory_are_made_smaller(base, artifact, rows):
     whole_TT = core_cosines(artifact, base, rows)
     longest = max(len(row.gold_ids) for own in rows.values() for row in own)
 
-    end = refuse_forwards(base, above=2 * longest, in_backward=False)
-    try:
+    with refused_forwards(base, above=2 * longest):
         found_TT = core_cosines(artifact, base, rows)
-    finally:
-        end()
     torch.testing.assert_close(found_TT, whole_TT, atol=1e-5, rtol=0)
 
-    end = refuse_forwards(base, above=1, in_backward=False)
-    try:
-        with pytest.raises(torch.OutOfMemoryError, match="no room"):
-            core_cosines(artifact, base, rows)
-    finally:
-        end()
+    with refused_forwards(base, above=1), pytest.raises(torch.OutOfMemoryError, match="no room"):
+        core_cosines(artifact, base, rows)
 
 
 def test_a_task_without_a_gradient_has_no_cosines(base, artifact, rows):

@@ -1,7 +1,7 @@
 """Joint training, the refit, and the latents that they generate from."""
 
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import pytest
 import torch
@@ -10,139 +10,76 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.model_card import RunRecord
-from portal.bases.base import Base
-from portal.bases.sites import MODULE_PATHS
-from portal.config import AdapterConfig
+from portal.config import RunConfig
 from portal.evaluate.loglikelihood import score_rows
 from portal.hypernet import spread_layers
-from portal.learners.base import Learner, build_learner
 from portal.learners.hypernet import FreeLatents, HypernetLearner, TextLatents
-from portal.train_config import Fp32Products, TaskGradients, TrainConfig
+from portal.train_config import TaskGradients, TrainConfig
 from portal.training.pack import Pack
 from tests.support.bases import TASKS, make_base, make_rows, make_run
-from tests.support.packs import start_of
+from tests.support.packs import Tiny, advance
+
+KINDS = get_args(TaskGradients)
 
 
 @pytest.fixture(scope="module")
-def bases() -> dict[str, Base]:
-    return {
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Three bases, and an artifact trained on two of them."""
+    folder = tmp_path_factory.mktemp("source")
+    bases = {
         "small": make_base("small", "qwen3", hidden=24, layers=3, seed=1),
         "wide": make_base("wide", "qwen3", hidden=32, layers=4, seed=2),
         "other": make_base("other", "gemma3", hidden=28, layers=3, seed=3),
     }
+    Tiny(bases).saved(make_run("source", "small", "wide"), folder)
+    return Tiny(bases, folder / "small")
 
 
-def make_pack(bases: dict[str, Base], *runs: object, source: Path | None = None) -> Pack:
-    rows = {name: make_rows(base) for name, base in bases.items()}
-    names = {ref.name for run in runs for ref in run.bases}
-    learners = [build_learner(run, bases, rows, start=start_of(run, source)) for run in runs]
-    return Pack({n: bases[n] for n in sorted(names)}, {n: rows[n] for n in names}, learners)
+def learning(tiny: Tiny, run: RunConfig) -> tuple[Pack, HypernetLearner]:
+    pack = tiny.pack(run)
+    (learner,) = pack.learners
+    assert isinstance(learner, HypernetLearner)
+    return pack, learner
 
 
-def advance(pack: Pack, steps: int) -> list[dict[str, float]]:
-    losses = []
-    for _ in range(steps):
-        for learner, epoch in pack.due():
-            pack.evaluate(learner, epoch)
-        pack.step()
-        pack.sync_metrics()
-        losses.append(pack.losses)
-    return losses
+def test_a_refit_moves_the_whole_converter_alone_and_its_artifact_has_the_factors_of_the_learner(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    pack, learner = learning(tiny, make_run("portal", "other"))
+    base, converter = tiny.bases["other"], learner.converters["other"]
+    before = {name: value.clone() for name, value in converter.state_dict().items()}
+    rows = make_rows(base).rows("sums", "test")
+    scores = [item.scores for item in score_rows(base, rows)]
 
-
-def gradients(learner: HypernetLearner, pack: Pack) -> dict[str, Tensor]:
-    """What the optimiser is handed in the next step."""
-    parameters = {"latents": learner.latents}
-    parameters |= {f"core.{name}": p for name, p in learner.core.named_parameters()}
-    for base, converter in learner.converters.items():
-        parameters |= {f"{base}.{name}": p for name, p in converter.named_parameters()}
-    found: dict[str, Tensor] = {}
-
-    def capture(*_: object) -> None:
-        found.update({name: p.grad.clone() for name, p in parameters.items()})
-
-    handle = register_optimizer_step_pre_hook(capture)
-    try:
-        advance(pack, 1)
-    finally:
-        handle.remove()
-    return found
-
-
-@pytest.fixture(scope="module")
-def source(bases: dict[str, Base], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pack = make_pack(bases, make_run("source", "small", "wide"))
     advance(pack, 4)
-    folder = tmp_path_factory.mktemp("source")
-    pack.learners[0].save_artifact(folder, RunRecord.of(pack.learners[0].run))
-    return folder / "small"
+    learner.save_artifact(tmp_path, RunRecord.of(learner.run))
 
-
-@pytest.mark.parametrize("method", ["hypernet", "portal", "lora"])
-@pytest.mark.parametrize("name", ["wide", "other"])
-def test_a_fresh_adapter_is_the_identity(
-    bases: dict[str, Base], source: Path, method: str, name: str
-) -> None:
-    run = make_run(method, name)
-    pack = make_pack(bases, run, make_run("base", name), source=source)
-
-    adapted = pack.evaluate(pack.learners[0], 0)
-    plain = pack.evaluate(pack.learners[1], 0)
-
-    assert adapted.predictions["scores"].to_pylist() == plain.predictions["scores"].to_pylist()
-    assert len(adapted.results) == len(TASKS) * 2
-
-
-def test_gradients_reach_every_parameter_by_the_second_step(bases: dict[str, Base]) -> None:
-    pack = make_pack(
-        bases, make_run("source", "small", "wide", adapter=AdapterConfig(modules=tuple(MODULE_PATHS)))
-    )
-    (learner,) = pack.learners
-    assert isinstance(learner, HypernetLearner)
-    advance(pack, 1)
-
-    found = gradients(learner, pack)
-
-    silent = [name for name, gradient in found.items() if gradient.abs().sum() == 0]
-    assert silent == []
-    assert "latents" in found
-
-
-def test_a_refit_leaves_core_and_latents_bit_equal_and_moves_the_whole_converter(
-    bases: dict[str, Base], source: Path
-) -> None:
-    pack = make_pack(bases, make_run("portal", "other"), source=source)
-    (learner,) = pack.learners
-    assert isinstance(learner, HypernetLearner)
-    before = {name: value.clone() for name, value in learner.converters["other"].state_dict().items()}
-
-    advance(pack, 3)
-
-    artifact = Artifact.load(source)
-    assert torch.equal(learner.latents, artifact.tensors["task_latents"])
-    for name, value in learner.core.state_dict().items():
-        assert torch.equal(value, artifact.tensors[f"core.{name}"]), name
-    for name, value in learner.converters["other"].state_dict().items():
+    source, saved = Artifact.load(tiny.source), Artifact.load(tmp_path)
+    for artifact in (source, saved):
+        assert torch.equal(learner.latents, artifact.tensors["task_latents"])
+        for name, value in learner.core.state_dict().items():
+            assert torch.equal(value, artifact.tensors[f"core.{name}"]), name
+    for name, value in converter.state_dict().items():
         assert not torch.equal(value, before[name]), name
+    assert [item.scores for item in score_rows(base, rows)] == scores
+    assert all(parameter.grad is None for parameter in base.model.parameters())
+    torch.testing.assert_close(
+        [*saved.factors(TASKS).values()], [*learner.factors("other").values()], atol=1e-7, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("layer_start", ["random", "source"])
-def test_a_refits_layers_start_from_draws_or_where_the_sources_stand(
-    bases: dict[str, Base], source: Path, layer_start: Literal["random", "source"]
-) -> None:
-    run = make_run("portal", "wide", train=TrainConfig(epochs=2, lr=1e-2, layer_start=layer_start))
-    pack = make_pack(bases, run, source=source)
-    (learner,) = pack.learners
-    assert isinstance(learner, HypernetLearner)
+def test_a_refits_layers_start_from_draws_or_where_the_sources_stand(tiny: Tiny, layer_start: str) -> None:
+    train = TrainConfig.model_validate({"epochs": 2, "lr": 1e-2, "layer_start": layer_start})
+    pack, learner = learning(tiny, make_run("portal", "wide", train=train))
     started = learner.converters["wide"].layer_embeddings.weight.clone()
-    own = Artifact.load(source).layer_embeddings
+    own = Artifact.load(tiny.source).layer_embeddings
 
-    at_ends = torch.stack([started[0], started[-1]]), own[[0, -1]]
-    assert torch.equal(*at_ends) == (layer_start == "source")
+    assert torch.equal(started[[0, -1]], own[[0, -1]]) == (layer_start == "source")
     assert learner.num_trained_params == sum(each.numel() for each in learner.converters["wide"].parameters())
     advance(pack, 2)
     assert not torch.equal(learner.converters["wide"].layer_embeddings.weight, started)
-    assert torch.equal(Artifact.load(source).layer_embeddings, own)
+    assert torch.equal(Artifact.load(tiny.source).layer_embeddings, own)
 
 
 def test_layers_are_spread_at_the_same_relative_depth() -> None:
@@ -155,102 +92,64 @@ def test_layers_are_spread_at_the_same_relative_depth() -> None:
     assert spread_layers(own[:1], 3).tolist() == [[0, 4]] * 3
 
 
-def test_a_learner_learns(bases: dict[str, Base]) -> None:
-    pack = make_pack(bases, make_run("source", "small", "wide"), make_run("source", "small", "wide", seed=1))
+def test_a_learner_learns(tiny: Tiny) -> None:
+    losses = advance(tiny.pack(*(make_run("source", "small", "wide", seed=seed) for seed in (0, 1))), 6)
 
-    losses = advance(pack, 6)
-
-    for key in losses[0]:
-        assert losses[-1][key] < losses[0][key]
+    assert all(losses[-1][key] < losses[0][key] for key in losses[0])
 
 
-def test_a_saved_artifact_scores_as_the_learner_did(
-    bases: dict[str, Base], source: Path, tmp_path: Path
-) -> None:
-    pack = make_pack(bases, make_run("portal", "other"), source=source)
-    advance(pack, 4)
-    pack.learners[0].save_artifact(tmp_path, RunRecord.of(pack.learners[0].run))
+def gradients(tiny: Tiny, **recipe: object) -> tuple[HypernetLearner, dict[str, Tensor]]:
+    """What the optimiser is handed in the first step, and the learner as it was, some of B not zero."""
+    train = TrainConfig.model_validate({"epochs": 1, "lr": 1e-2, "clip_norm": 1e9, **recipe})
+    run = make_run("hypernet", "small", train=train)
+    (pack, learner), (_, before) = learning(tiny, run), learning(tiny, run)
+    for each in (learner, before):
+        each.core.B["q"].weight.data.normal_(std=0.1, generator=torch.Generator().manual_seed(5))
+    found: dict[str, Tensor] = {}
 
-    artifact = Artifact.load(tmp_path)
+    def capture(*_: object) -> None:
+        parameters = {"latents": learner.latents, "core.l1.weight": learner.core.l1.weight}
+        found.update({name: parameter.grad.clone() for name, parameter in parameters.items()})
 
-    for group, pair in artifact.factors(TASKS).items():
-        for ours, saved in zip(pack.learners[0].factors("other")[group], pair, strict=True):
-            torch.testing.assert_close(ours, saved, atol=1e-7, rtol=1e-6)
-
-
-def test_the_base_is_untouched_by_training(bases: dict[str, Base], source: Path) -> None:
-    base = bases["other"]
-    rows = make_rows(base).rows("sums", "test")
-    before = [item.scores for item in score_rows(base, rows)]
-
-    advance(make_pack(bases, make_run("portal", "other"), make_run("lora", "other"), source=source), 2)
-
-    assert [item.scores for item in score_rows(base, rows)] == before
-    assert all(parameter.grad is None for parameter in base.model.parameters())
+    with register_optimizer_step_pre_hook(capture):
+        advance(pack)
+    return before, found
 
 
-KINDS: tuple[TaskGradients, ...] = ("sum", "norm_equalized")
+def test_equal_norms_leave_the_latents_gradient_as_it_is(tiny: Tiny) -> None:
+    plain, weighted = (gradients(tiny, task_gradients=kind)[1] for kind in KINDS)
 
-
-def test_equal_norms_leave_the_latents_gradient_as_it_is(bases: dict[str, Base]) -> None:
-    found = []
-    for kind in KINDS:
-        train = TrainConfig(epochs=1, lr=1e-2, clip_norm=1e9, task_gradients=kind)
-        pack = make_pack(bases, make_run("hypernet", "small", train=train))
-        (learner,) = pack.learners
-        assert isinstance(learner, HypernetLearner)
-        learner.core.B["q"].weight.data.normal_(std=0.1, generator=torch.Generator().manual_seed(5))
-        pack.evaluate(learner, 0)
-        found.append(gradients(learner, pack))
-
-    plain, weighted = found
     torch.testing.assert_close(plain["latents"], weighted["latents"])
     assert not torch.allclose(plain["core.l1.weight"], weighted["core.l1.weight"], rtol=1e-2, atol=0)
 
 
-@pytest.mark.parametrize("method", ["source", "portal"])
-def test_one_task_alone_is_weighted_by_one(bases: dict[str, Base], source: Path, method: str) -> None:
-    names = ("small", "wide") if method == "source" else ("other",)
-    found = []
-    for kind in KINDS:
-        train = TrainConfig(epochs=1, lr=1e-2, task_gradients=kind)
-        run = make_run(method, *names, data={"tasks": TASKS[:1]}, train=train)
-        pack = make_pack(bases, run, source=source)
-        advance(pack, 2)
-        (learner,) = pack.learners
-        found.append(learner.tensors())
+def test_factor_decay_is_the_gradient_of_half_the_squared_norm_of_the_factors(tiny: Tiny) -> None:
+    decay = 0.3
+    learner, plain = gradients(tiny)
+    _, decayed = gradients(tiny, factor_decay=decay)
 
-    plain, weighted = found
-    for name, tensor in plain.items():
-        torch.testing.assert_close(tensor, weighted[name], rtol=1e-3, atol=1e-4, msg=name)
-
-
-def test_factor_decay_is_the_gradient_of_half_the_squared_norm_of_the_factors(bases: dict[str, Base]) -> None:
-    decay, found = 0.3, []
-    for factor_decay in (0.0, decay):
-        train = TrainConfig(epochs=1, lr=1e-2, clip_norm=1e9, factor_decay=factor_decay)
-        pack = make_pack(bases, make_run("hypernet", "small", train=train))
-        (learner,) = pack.learners
-        assert isinstance(learner, HypernetLearner)
-        learner.core.B["q"].weight.data.normal_(std=0.1, generator=torch.Generator().manual_seed(5))
-        pack.evaluate(learner, 0)
-        factors = learner.factors("small")
-        penalty = sum(factor.square().sum() for pair in factors.values() for factor in pair) / 2
-        expected = torch.autograd.grad(penalty, [learner.core.l1.weight, learner.latents])
-        found.append(gradients(learner, pack))
-
-    plain, decayed = found
+    penalty = sum(f.square().sum() for pair in learner.factors("small").values() for f in pair) / 2
+    expected = torch.autograd.grad(penalty, [learner.core.l1.weight, learner.latents])
     for name, gradient in zip(("core.l1.weight", "latents"), expected, strict=True):
         torch.testing.assert_close(decayed[name] - plain[name], decay * gradient, rtol=1e-3, atol=1e-5)
 
 
-def taking_turns(bases: dict[str, Base], tasks_per_step: int | None) -> Learner:
-    train = TrainConfig(epochs=4, batch_size=2, lr=1e-2, tasks_per_step=tasks_per_step)
-    return make_pack(bases, make_run("hypernet", "small", train=train)).learners[0]
+@pytest.mark.parametrize(("method", "names"), [("source", ("small", "wide")), ("portal", ("other",))])
+def test_one_task_alone_is_weighted_by_one(tiny: Tiny, method: str, names: tuple[str, ...]) -> None:
+    found = []
+    for kind in KINDS:
+        train = TrainConfig(epochs=1, lr=1e-2, task_gradients=kind)
+        pack, learner = learning(tiny, make_run(method, *names, data={"tasks": TASKS[:1]}, train=train))
+        advance(pack, 2)
+        found.append(learner.tensors())
+
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 
-def rows_by_step(learner: Learner) -> list[dict[str, object]]:
+def rows_by_step(tiny: Tiny, tasks_per_step: int | None) -> list[dict[str, object]]:
     """The rows of each task that takes part in a step, for every step."""
+    train = TrainConfig(epochs=4, batch_size=2, lr=1e-2, tasks_per_step=tasks_per_step)
+    _, learner = learning(tiny, make_run("hypernet", "small", train=train))
     found = []
     for step in range(learner.num_steps):
         learner.step = step
@@ -258,16 +157,16 @@ def rows_by_step(learner: Learner) -> list[dict[str, object]]:
     return found
 
 
-def test_tasks_that_take_turns_see_the_rows_that_they_see_in_every_step(bases: dict[str, Base]) -> None:
-    whole, turns = (rows_by_step(taking_turns(bases, each)) for each in (None, 1))
+def test_tasks_that_take_turns_see_the_rows_that_they_see_in_every_step(tiny: Tiny) -> None:
+    whole, turns = (rows_by_step(tiny, each) for each in (None, 1))
 
     assert len(turns) == len(TASKS) * len(whole)
     for task in TASKS:
         assert [step[task] for step in turns if task in step] == [step[task] for step in whole]
 
 
-def test_a_turn_has_every_task_once_in_an_order_of_its_own(bases: dict[str, Base]) -> None:
-    steps = [tuple(step) for step in rows_by_step(taking_turns(bases, 2))]
+def test_a_turn_has_every_task_once_in_an_order_of_its_own(tiny: Tiny) -> None:
+    steps = [tuple(step) for step in rows_by_step(tiny, 2)]
 
     turns = [first + second for first, second in zip(steps[::2], steps[1::2], strict=True)]
     assert all(sorted(turn) == sorted(TASKS) for turn in turns)
@@ -275,22 +174,21 @@ def test_a_turn_has_every_task_once_in_an_order_of_its_own(bases: dict[str, Base
 
 
 @pytest.mark.parametrize(("products", "setting"), [({}, "tf32"), ({"hypernet_products": "fp32"}, "ieee")])
-@pytest.mark.parametrize("task_gradients", ["sum", "norm_equalized"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_makes_the_hypernetworks_products_as_the_run_says_and_no_others(
-    bases: dict[str, Base], products: dict[str, Fp32Products], setting: str, task_gradients: TaskGradients
+    tiny: Tiny, products: dict[str, str], setting: str, kind: TaskGradients
 ) -> None:
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
-    train = TrainConfig(epochs=1, task_gradients=task_gradients, **products)
-    pack = make_pack(bases, make_run("hypernet", "small", train=train))
-    layer = pack.learners[0].core.l1
+    train = TrainConfig.model_validate({"epochs": 1, "task_gradients": kind, **products})
+    pack, learner = learning(tiny, make_run("hypernet", "small", train=train))
+    layer, model = learner.core.l1, tiny.bases["small"].model
     seen: dict[str, set[str]] = {"forward": set(), "backward": set(), "base": set()}
     layer.register_forward_pre_hook(lambda *_: seen["forward"].add(matmul.fp32_precision))
     layer.weight.register_hook(lambda _: seen["backward"].add(matmul.fp32_precision))
-    hook = bases["small"].model.register_forward_pre_hook(lambda *_: seen["base"].add(matmul.fp32_precision))
 
-    advance(pack, 2)
-    hook.remove()
+    with model.register_forward_pre_hook(lambda *_: seen["base"].add(matmul.fp32_precision)):
+        advance(pack, 2)
 
     assert seen == {"forward": {setting}, "backward": {setting}, "base": {before}}
     assert matmul.fp32_precision == before
@@ -303,32 +201,20 @@ TRAIN = TrainConfig(lr=1e-3, lr_latent=1e-2)
 def text_latents(*, dropout: float, phrasings: int = 2, seed: int = 0) -> TextLatents:
     generator = torch.Generator().manual_seed(1)
     embeddings = [torch.randn(phrasings, D_TEXT, generator=generator) for _ in range(COUNT)]
-    latents = TextLatents(
-        embeddings,
-        WIDTH,
-        dropout=dropout,
-        std=0.5,
-        seed=seed,
-        generator=generator,
-        device=torch.device("cpu"),
-    )
+    draws = {"std": 0.5, "seed": seed, "generator": generator, "device": torch.device("cpu")}
+    latents = TextLatents(embeddings, WIDTH, dropout=dropout, **draws)
     with torch.no_grad():
         latents.own.copy_(torch.randn(COUNT, WIDTH, generator=generator))
         latents.linear.bias.copy_(torch.randn(WIDTH, generator=generator))
     return latents
 
 
-def test_scores_take_the_mean_of_the_phrasings_and_the_tasks_own_part() -> None:
-    latents = text_latents(dropout=1.0)
-
+def test_scores_take_the_mean_of_the_phrasings_and_the_tasks_own_part_and_steps_what_is_drawn() -> None:
+    latents, one = text_latents(dropout=1.0), text_latents(dropout=0.0, phrasings=1)
     with torch.no_grad():
         each = torch.stack([latents.linear(rows).mean(0) for rows in latents.embeddings])
-
     torch.testing.assert_close(latents.values, each + latents.own)
-
-
-def test_with_full_dropout_a_step_draws_one_phrasing_of_each_task_alone() -> None:
-    latents = text_latents(dropout=1.0)
+    torch.testing.assert_close(one.leaf(3).detach(), one.values)  # nothing is dropped
 
     drawn = {step: latents.leaf(step).detach() for step in range(20)}
 
@@ -338,37 +224,26 @@ def test_with_full_dropout_a_step_draws_one_phrasing_of_each_task_alone() -> Non
         assert set(chosen) == {0, 1}
 
 
-def test_without_dropout_every_step_has_the_own_part() -> None:
-    latents = text_latents(dropout=0.0, phrasings=1)
-
-    torch.testing.assert_close(latents.leaf(3).detach(), latents.values)
-
-
 @pytest.mark.parametrize("dropout", [0.25, 0.75])
 def test_the_own_part_is_dropped_at_its_rate(dropout: float) -> None:
     latents = text_latents(dropout=dropout, phrasings=1)
-    (described,) = {latents.linear(torch.cat(latents.embeddings)).detach()}
+    described = latents.linear(torch.cat(latents.embeddings)).detach()
 
     alone = [torch.isclose(latents.leaf(step).detach(), described).all(1) for step in range(400)]
 
     assert torch.stack(alone).float().mean().item() == pytest.approx(dropout, abs=0.05)
 
 
-def test_all_bases_of_a_step_share_one_leaf_and_steps_draw_anew() -> None:
-    latents = text_latents(dropout=0.5)
-    first = latents.leaf(0)
+def test_all_bases_of_a_step_share_one_leaf_and_steps_draw_anew_by_the_seed() -> None:
+    mine, same, other = (text_latents(dropout=0.5, seed=seed) for seed in (0, 0, 1))
+    first = mine.leaf(0)
+    assert mine.leaf(0) is first
 
-    assert latents.leaf(0) is first
-    steps = [latents.leaf(step).detach() for step in range(8)]
-    assert any(not torch.equal(steps[0], other) for other in steps[1:])
+    drawn, again, apart = ([each.leaf(step).detach() for step in range(8)] for each in (mine, same, other))
 
-
-def test_a_step_draws_the_same_again_by_its_seed() -> None:
-    mine, same = text_latents(dropout=0.5), text_latents(dropout=0.5)
-    other = text_latents(dropout=0.5, seed=1)
-
-    assert all(torch.equal(mine.leaf(step), same.leaf(step)) for step in range(8))
-    assert any(not torch.equal(mine.leaf(step), other.leaf(step)) for step in range(8))
+    assert all(map(torch.equal, drawn, again))
+    assert not all(map(torch.equal, drawn, apart))
+    assert not all(torch.equal(drawn[0], step) for step in drawn)
 
 
 def test_the_leafs_gradient_reaches_the_map_and_the_own_parts_that_were_not_dropped() -> None:
@@ -378,47 +253,38 @@ def test_the_leafs_gradient_reaches_the_map_and_the_own_parts_that_were_not_drop
     (leaf * weight_TZ).sum().backward()
     assert leaf.grad is not None
 
+    def moved(values: Tensor, place: int, by: float) -> float:
+        """The weighted sum of that step's latents where one number is another."""
+        with torch.no_grad():
+            values.view(-1)[place] += by
+            latents.leaf(step + 1)  # another step, so that this one is computed again
+            total = (latents.leaf(step) * weight_TZ).sum().item()
+            values.view(-1)[place] -= by
+        return total
+
     latents.receive(step, leaf.grad)
 
     for parameter in (latents.own, *latents.linear.parameters()):
-        numeric = torch.zeros_like(parameter)
-        for place in range(parameter.numel()):
-            values = []
-            for sign in (1, -1):
-                with torch.no_grad():
-                    parameter.view(-1)[place] += sign * 1e-2
-                values.append((text_leaf(latents, step) * weight_TZ).sum().item())
-                with torch.no_grad():
-                    parameter.view(-1)[place] -= sign * 1e-2
-            numeric.view(-1)[place] = (values[0] - values[1]) / 2e-2
+        slopes = [
+            (moved(parameter, place, 1e-2) - moved(parameter, place, -1e-2)) / 2e-2
+            for place in range(parameter.numel())
+        ]
         assert parameter.grad is not None
-        torch.testing.assert_close(parameter.grad, numeric, rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(
+            parameter.grad, torch.tensor(slopes).view_as(parameter), rtol=2e-2, atol=2e-2
+        )
 
 
-def text_leaf(latents: TextLatents, step: int) -> torch.Tensor:
-    """That step's latents by the parameters as they are now."""
-    latents.leaf(step + 1)  # another step, so that this one is computed again
-    return latents.leaf(step).detach()
-
-
-def test_the_map_has_the_cores_rate_and_the_own_parts_that_of_latents() -> None:
+def test_the_map_has_the_cores_rate_latents_their_own_and_held_ones_are_nothing_to_train() -> None:
     latents = text_latents(dropout=0.5)
-
-    (own, own_rate), (linear, rate) = latents.rates(TRAIN)
-
-    assert own == [latents.own]
-    assert own_rate == TRAIN.lr_latent
-    assert linear == list(latents.linear.parameters())
-    assert rate == TRAIN.lr
-
-
-def test_free_latents_are_a_parameter_and_held_ones_are_nothing_to_train() -> None:
     free = FreeLatents(nn.Parameter(torch.ones(COUNT, WIDTH)))
     held = FreeLatents(nn.Parameter(torch.ones(COUNT, WIDTH), requires_grad=False))
+    rates = [([latents.own], TRAIN.lr_latent), ([*latents.linear.parameters()], TRAIN.lr)]
 
-    assert free.leaf(0) is free.values
-    free.receive(0, torch.full((COUNT, WIDTH), 2.0))
-    assert torch.equal(free.values.grad, torch.full((COUNT, WIDTH), 2.0))
+    assert latents.rates(TRAIN) == rates
     assert free.rates(TRAIN) == [([free.values], TRAIN.lr_latent)]
     assert held.rates(TRAIN) == []
     assert held.tensors() == {}
+    assert free.leaf(0) is free.values
+    free.receive(0, torch.full((COUNT, WIDTH), 2.0))
+    assert torch.equal(free.values.grad, torch.full((COUNT, WIDTH), 2.0))

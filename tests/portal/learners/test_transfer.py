@@ -47,24 +47,20 @@ def target() -> Base:
     return make_base("target", "gemma3", hidden=28, layers=4, seed=2)
 
 
-@pytest.fixture(autouse=True)
-def _tiny_sites(source: Base, target: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny bases lie in no folder, so their sites come from the models."""
+@pytest.fixture
+def trained(source: Base, target: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    return trained_on(source, target, tmp_path, monkeypatch)
+
+
+def trained_on(source: Base, target: Base, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """LoRAs of all tasks; the tiny bases lie in no folder, so their sites come from the models."""
     sites = {base.name: base.sites for base in (source, target)}
     monkeypatch.setattr(lora_transfer, "base_sites", sites.__getitem__)
-
-
-@pytest.fixture
-def trained(source: Base, tmp_path: Path) -> Start:
     for seed, task in enumerate(TASKS):
         factors = random_factors(source, ALL.modules, rank=ALL.rank, slots=1, seed=seed)
-        save_peft_adapter(tmp_path / "loras" / task, base=source, adapter=ALL, factors=factors, task=task)
+        save_peft_adapter(folder / "loras" / task, base=source, adapter=ALL, factors=factors, task=task)
     ref = BaseRef(name="source", revision=source.revision)
-    return Start(tmp_path / "loras", ref, lambda ref: source, tmp_path / "bases")
-
-
-def transferred(run: RunConfig, target: Base, trained: Start | None) -> Transferred:
-    return transfer_loras(run, target, trained)
+    return Start(folder / "loras", ref, lambda ref: source, folder / "bases")
 
 
 def updates(found: Transferred, task: str) -> dict[tuple[str, int], torch.Tensor]:
@@ -75,10 +71,12 @@ def updates(found: Transferred, task: str) -> dict[tuple[str, int], torch.Tensor
     }
 
 
-def test_a_copy_to_the_same_base_is_the_adapter_itself(source: Base, trained: Start) -> None:
-    run = make_run("copy_lora", "source", adapter=ALL)
+def run_of(method: str, base: str = "target", **changes: object) -> RunConfig:
+    return make_run(method, base, adapter=ALL, **changes)
 
-    found = transferred(run, source, trained)
+
+def test_a_copy_to_the_same_base_is_the_adapter_itself(source: Base, trained: Start) -> None:
+    found = transfer_loras(run_of("copy_lora", "source"), source, trained)
 
     for task in TASKS:
         written = read_peft_factors(trained.folder / task, source.device)
@@ -92,42 +90,46 @@ def test_a_copy_to_the_same_base_is_the_adapter_itself(source: Base, trained: St
 def test_crossing_to_the_same_base_returns_what_lies_in_its_weights_span(
     source: Base, trained: Start, mode: str
 ) -> None:
-    run = make_run("cross_lora", "source", adapter=ALL, transfer=mode)
+    found = transfer_loras(run_of("cross_lora", "source", transfer=mode), source, trained)
 
-    found = transferred(run, source, trained)
-
+    written = read_peft_factors(trained.folder / "sums", source.device)
     for site in source.sites:
-        weight = source.model.get_submodule(site.path).weight
-        a, b = read_peft_factors(trained.folder / "sums", source.device)[site.path]
-        u, _, v = torch.linalg.svd(weight, full_matrices=False)
+        a, b = written[site.path]
+        u, _, v = torch.linalg.svd(source.model.get_submodule(site.path).weight, full_matrices=False)
         expected = u @ u.T @ b @ a @ v.T @ v
         torch.testing.assert_close(updates(found, "sums")[site.module, site.layer], expected)
 
 
-def test_every_matrix_of_the_target_has_an_update_and_a_recorded_ratio(
-    source: Base, target: Base, trained: Start
+def test_every_matrix_of_the_target_has_an_update_and_a_ratio_which_the_learner_records(
+    source: Base, target: Base, trained: Start, tmp_path: Path
 ) -> None:
-    run = make_run("cross_lora", "target", adapter=ALL)
+    run = run_of("cross_lora")
+    found = transfer_loras(run, target, trained)
+    own = updates(found, "names")
 
-    found = transferred(run, target, trained)
+    learner = FixedAdapters(run, {"target": target}, {"target": make_rows(target)}, found.factors, found)
+    learner.save_artifact(tmp_path / "out", RunRecord.of(run))
 
-    assert set(updates(found, "names")) == {(site.module, site.layer) for site in target.sites}
+    assert set(own) == {(site.module, site.layer) for site in target.sites}
     assert len(found.ratios) == len(TASKS) * len(target.sites)
     ratio = next(r for r in found.ratios if (r.task, r.module, r.layer) == ("names", "up", 3))
     assert ratio.source_layer == 2
     path = f"model.layers.2.{MODULE_PATHS['up']}"
     before = update_norm(*read_peft_factors(trained.folder / "names", source.device)[path])
-    after = torch.linalg.matrix_norm(updates(found, "names")["up", 3]).item()
-    assert ratio.value == pytest.approx(after / before, rel=1e-4)
+    assert ratio.value == pytest.approx(torch.linalg.matrix_norm(own["up", 3]).item() / before, rel=1e-4)
+    written = read_peft_factors(tmp_path / "out" / "names", target.device)
+    for site in target.sites:
+        a, b = written[site.path]
+        torch.testing.assert_close(b @ a, own[site.module, site.layer])
+    assert (tmp_path / "out" / "transfer.json").read_text().count('"module"') == len(found.ratios)
+    assert learner.norm_ratio("names") == found.mean_norm_ratio("names")
 
 
 def test_random_updates_have_the_norms_of_the_transfer_and_another_direction(
-    source: Base, target: Base, trained: Start
+    target: Base, trained: Start
 ) -> None:
-    crossed = transferred(make_run("cross_lora", "target", adapter=ALL), target, trained)
-    first = transferred(make_run("random_lora", "target", adapter=ALL), target, trained)
-    again = transferred(make_run("random_lora", "target", adapter=ALL), target, trained)
-    other = transferred(make_run("random_lora", "target", adapter=ALL, seed=1), target, trained)
+    runs = [run_of("cross_lora"), *(run_of("random_lora", seed=seed) for seed in (0, 0, 1))]
+    crossed, first, again, other = (transfer_loras(run, target, trained) for run in runs)
 
     for place, update in updates(crossed, "colours").items():
         drawn = updates(first, "colours")[place]
@@ -139,21 +141,11 @@ def test_random_updates_have_the_norms_of_the_transfer_and_another_direction(
         assert not torch.equal(drawn, updates(other, "colours")[place])
 
 
-def test_singular_vectors_on_disk_are_used_again(source: Base, target: Base, trained: Start) -> None:
-    run = make_run("cross_lora", "target", adapter=ALL)
-    first = transferred(run, target, trained)
-
-    def refuse(ref: BaseRef) -> Base:
-        raise AssertionError("the source base is loaded though its singular vectors are on disk")
-
-    again = transfer_loras(run, target, replace(trained, load_base=refuse))
-
-    for group, (a, b) in first.factors.items():
-        assert torch.equal(a, again.factors[group][0])
-        assert torch.equal(b, again.factors[group][1])
+def assert_same_factors(ours: Transferred, theirs: Transferred) -> None:
+    torch.testing.assert_close([*ours.factors.values()], [*theirs.factors.values()], rtol=0, atol=0)
 
 
-def test_lanes_that_want_the_same_singular_vectors_compute_them_once(
+def test_singular_vectors_are_computed_once_by_lanes_that_want_the_same_and_used_again_from_disk(
     source: Base, target: Base, trained: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed, together = [], threading.Barrier(2, timeout=60)
@@ -166,99 +158,64 @@ def test_lanes_that_want_the_same_singular_vectors_compute_them_once(
 
     def lane(seed: int) -> Transferred:
         together.wait()
-        return transferred(make_run("cross_lora", "target", adapter=ALL, seed=seed), target, trained)
+        return transfer_loras(run_of("cross_lora", seed=seed), target, trained)
+
+    def refuse(ref: BaseRef) -> Base:
+        raise AssertionError("the source base is loaded though its singular vectors are on disk")
 
     monkeypatch.setattr(lora_transfer, "weight_basis", slowly)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lane, (0, 1))
+    again = transfer_loras(run_of("cross_lora"), target, replace(trained, load_base=refuse))
 
-    assert len(computed) == len(target.sites) + len({ratio.source_layer for ratio in first.ratios}) * len(
-        {site.module for site in source.sites}
-    )
-    for group, (a, b) in first.factors.items():
-        assert torch.equal(a, second.factors[group][0])
-        assert torch.equal(b, second.factors[group][1])
-
-
-def test_zero_updates_are_zero_and_have_no_ratio(source: Base, target: Base) -> None:
-    run = make_run("zero_lora", "target", adapter=ALL)
-
-    found = transferred(run, target, None)
-
-    assert all(not update.any() for update in updates(found, "sums").values())
-    assert found.mean_norm_ratio("sums") is None
+    modules = {site.module for site in source.sites}
+    used = {ratio.source_layer for ratio in first.ratios}
+    assert len(computed) == len(target.sites) + len(used) * len(modules)
+    for found in (second, again):
+        assert_same_factors(found, first)
 
 
-def test_an_untrained_lora_has_no_ratio(source: Base, target: Base, trained: Start) -> None:
+def test_zero_updates_and_those_of_an_untrained_lora_have_no_ratio(
+    source: Base, target: Base, trained: Start
+) -> None:
     factors = random_factors(source, ALL.modules, rank=ALL.rank, slots=1, seed=0)
     still = {group: (a, torch.zeros_like(b)) for group, (a, b) in factors.items()}
     save_peft_adapter(trained.folder / "sums", base=source, adapter=ALL, factors=still, task="sums")
 
-    found = transferred(make_run("cross_lora", "target", adapter=ALL), target, trained)
+    zero = transfer_loras(run_of("zero_lora"), target, None)
+    crossed = transfer_loras(run_of("cross_lora"), target, trained)
 
-    assert found.mean_norm_ratio("sums") is None
-    assert found.mean_norm_ratio("names") is not None
+    assert all(not update.any() for update in updates(zero, "sums").values())
+    assert zero.mean_norm_ratio("sums") is crossed.mean_norm_ratio("sums") is None
+    assert crossed.mean_norm_ratio("names") is not None
 
 
-@pytest.mark.parametrize(
-    ("method", "changes", "message"),
-    [
-        ("copy_lora", {}, "copy_lora needs equal widths, q of layer 0 is 48 x 24 on the source and 48 x 28"),
-        ("cross_lora", {"transfer": "project"}, "transfer 'project' needs equal widths"),
-    ],
-)
-def test_unequal_widths_are_refused_where_a_method_needs_equal_ones(
-    source: Base, target: Base, method: str, changes: dict[str, str], message: str
+def test_bases_whose_widths_or_projections_do_not_fit_a_method_are_refused(
+    source: Base, target: Base
 ) -> None:
-    run = make_run(method, "target", adapter=ALL, **changes)
-
-    with pytest.raises(ValueError, match=message):
-        check_transfer(run, source.sites, target.sites)
-
-
-def test_bases_without_a_common_projection_are_refused(source: Base, target: Base) -> None:
     without = tuple(site for site in target.sites if site.module != "gate")
-    run = make_run("cross_lora", "target", adapter=AdapterConfig(modules=("gate",), rank=4))
-
-    with pytest.raises(ValueError, match="the bases share none of gate"):
-        check_transfer(run, source.sites, without)
-
-
-def test_the_learner_writes_adapters_that_read_back_and_the_ratios(
-    source: Base, target: Base, trained: Start, tmp_path: Path
-) -> None:
-    run = make_run("cross_lora", "target", adapter=ALL)
-    found = transferred(run, target, trained)
-    learner = FixedAdapters(run, {"target": target}, {"target": make_rows(target)}, found.factors, found)
-
-    learner.save_artifact(tmp_path / "out", RunRecord.of(run))
-
-    written = read_peft_factors(tmp_path / "out" / "names", target.device)
-    for site in target.sites:
-        a, b = written[site.path]
-        torch.testing.assert_close(b @ a, updates(found, "names")[site.module, site.layer])
-    assert (tmp_path / "out" / "transfer.json").read_text().count('"module"') == len(found.ratios)
-    assert learner.norm_ratio("names") == found.mean_norm_ratio("names")
+    gates = make_run("cross_lora", "target", adapter=AdapterConfig(modules=("gate",), rank=4))
+    widths = "copy_lora needs equal widths, q of layer 0 is 48 x 24 on the source and 48 x 28"
+    for run, sites, message in (
+        (run_of("copy_lora"), target.sites, widths),
+        (run_of("cross_lora", transfer="project"), target.sites, "transfer 'project' needs equal widths"),
+        (gates, without, "the bases share none of gate"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_transfer(run, source.sites, sites)
 
 
 def test_fused_layers_are_carried_to_fused_layers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bases = {name: replace(tiny_base("phi3"), name=name) for name in ("source", "target")}
-    monkeypatch.setattr(lora_transfer, "base_sites", {name: base.sites for name, base in bases.items()}.get)
-    for seed, task in enumerate(TASKS):
-        factors = random_factors(bases["source"], ALL.modules, rank=ALL.rank, slots=1, seed=seed)
-        save_peft_adapter(
-            tmp_path / "loras" / task, base=bases["source"], adapter=ALL, factors=factors, task=task
-        )
-    ref = BaseRef(name="source", revision=bases["source"].revision)
-    start = Start(tmp_path / "loras", ref, lambda ref: bases["source"], tmp_path / "bases")
+    source, target = (replace(tiny_base("phi3"), name=name) for name in ("source", "target"))
+    start = trained_on(source, target, tmp_path, monkeypatch)
 
-    found = transferred(make_run("copy_lora", "target", adapter=ALL), bases["target"], start)
+    found = updates(transfer_loras(run_of("copy_lora"), target, start), "sums")
 
-    assert {module for module, _ in updates(found, "sums")} == {"qkv", "o", "gate_up", "down"}
-    given = read_peft_factors(tmp_path / "loras" / "sums", bases["target"].device)
-    for (module, layer), update in updates(found, "sums").items():
-        path = next(s.path for s in bases["target"].sites if (s.module, s.layer) == (module, layer))
-        a, b = given[path]
+    assert {module for module, _ in found} == {"qkv", "o", "gate_up", "down"}
+    given = read_peft_factors(start.folder / "sums", target.device)
+    paths = {(site.module, site.layer): site.path for site in target.sites}
+    for place, update in found.items():
+        a, b = given[paths[place]]
         torch.testing.assert_close(update, b @ a)
 
 

@@ -1,67 +1,33 @@
-"""A pack is exact: on a CPU neither other learners nor an interruption change a bit; replicas are alike."""
+"""A learner that diverges leaves its pack alone, a step waits for no device, and replicas are alike."""
 
-from pathlib import Path
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from portal.bases.base import Base
+from portal.config import RunConfig
 from portal.data.token_rows import RowTable
-from portal.device import torch_threads
 from portal.results import PREDICTIONS, RESULTS
 from portal.train_config import TrainConfig
 from portal.training.pack import SYNC_STEPS, Pack, align_replicas
 from portal.training.worker_group import WorkerGroup
-from tests.support.bases import make_base, make_row, make_rows, make_run
+from tests.support.bases import TASKS, make_base, make_row, make_rows, make_run
 from tests.support.groups import on_group, shared_pack
-from tests.support.packs import (
-    FinishedPack,
-    assert_as_alone,
-    assert_others_go_on,
-    assert_same_ends,
-    interrupted_run,
-    make_pack,
-    mixed_runs,
-    run_to_end,
-)
+from tests.support.packs import FinishedPack, Tiny, assert_others_go_on, mixed_runs, run_to_end
 from tests.support.zoo import tiny_base
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_learner_in_a_pack_follows_the_learner_alone(
-    bases: dict[str, Base], source: Path, threads: int
-) -> None:
-    with torch_threads(threads):
-        assert_as_alone(bases, source, mixed_runs())
+def test_a_learner_that_diverges_leaves_and_the_others_go_on(tiny: Tiny) -> None:
+    assert tiny.source is not None
+    assert_others_go_on(tiny.bases, tiny.source)
 
 
-def test_joint_training_in_a_pack_follows_the_one_alone(bases: dict[str, Base], source: Path) -> None:
-    assert_as_alone(bases, source, [make_run("source", "small", "target", seed=seed) for seed in (0, 1)])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stop_after", range(10))
-def test_a_resumed_pack_equals_an_uninterrupted_one_bit_for_bit(
-    bases: dict[str, Base], source: Path, mixed_end: FinishedPack, stop_after: int, tmp_path: Path
-) -> None:
-    found = interrupted_run(bases, mixed_runs(), source, stop_after=stop_after, folder=tmp_path)
-
-    assert_same_ends(found, mixed_end)
-
-
-def test_a_learner_that_diverges_leaves_and_the_others_go_on(bases: dict[str, Base], source: Path) -> None:
-    assert_others_go_on(bases, source)
-
-
-def test_a_learner_that_diverges_between_two_waits_for_the_device_is_found_where_it_did(
-    bases: dict[str, Base], source: Path
-) -> None:
+def test_a_learner_that_diverges_between_two_waits_for_the_device_is_found_where_it_did(tiny: Tiny) -> None:
     train = TrainConfig(epochs=30, lr=1e-2, evaluate="last_epoch", rounds_per_epoch=1)
-    runs = [make_run("portal", "target", seed=seed, train=train) for seed in (0, 1)]
-    pack = make_pack(bases, runs, source)
+    pack = tiny.pack(*(make_run("portal", "target", seed=seed, train=train) for seed in (0, 1)))
     good, bad = pack.learners
     while bad.step < SYNC_STEPS + 3:
         pack.step()
@@ -82,20 +48,17 @@ def test_a_learner_that_diverges_between_two_waits_for_the_device_is_found_where
 
 
 @pytest.mark.parametrize(
-    ("method", "names"),
+    "run",
     [
-        ("lora", ["target"]),
-        ("portal", ["target"]),
-        ("source", ["small", "target"]),
-        ("lora", ["llama"]),
-        ("lora", ["gpt2"]),
+        *(make_run("lora", base) for base in ("target", "llama", "gpt2")),
+        make_run("portal", "target"),
+        make_run("source", "small", "target"),
     ],
+    ids=RunConfig.describe,
 )
-def test_a_step_reads_nothing_back_from_the_device(
-    bases: dict[str, Base], source: Path, method: str, names: list[str]
-) -> None:
-    there = {**bases, "llama": make_base("llama", "llama"), "gpt2": tiny_base("gpt2")}  # no masks of ours
-    pack = make_pack(there, [make_run(method, *names)], source)
+def test_a_step_reads_nothing_back_from_the_device(tiny: Tiny, run: RunConfig) -> None:
+    more = {"llama": make_base("llama", "llama"), "gpt2": tiny_base("gpt2")}  # no masks of ours
+    pack = replace(tiny, bases=tiny.bases | more).pack(run)
     (learner,) = pack.learners
     learner.scored.update(learner.owed())
 
@@ -107,24 +70,16 @@ def test_a_step_reads_nothing_back_from_the_device(
     assert learner.step == 1
 
 
-def test_recomputed_activations_change_no_result(
-    bases: dict[str, Base], source: Path, mixed_end: FinishedPack
-) -> None:
-    pack = make_pack(bases, mixed_runs(), source)
+def test_recomputed_activations_change_no_result(tiny: Tiny, mixed_end: FinishedPack) -> None:
+    base, learners = tiny.bases["target"], tiny.pack(*mixed_runs()).learners
+    pack = Pack({"target": base}, {"target": make_rows(base)}, learners, activations="recompute")
     calls: list[bool] = []
-    layer = bases["target"].model.get_submodule(bases["target"].layers[0]).mlp
-    handle = layer.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
-    again = Pack(
-        {"target": bases["target"]},
-        {"target": make_rows(bases["target"])},
-        pack.learners,
-        activations="recompute",
-    )
+    layer = base.model.get_submodule(base.layers[0]).mlp
 
-    results = run_to_end(again)
+    with layer.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled())):
+        results = run_to_end(pack)
 
-    handle.remove()
-    steps = max(learner.num_steps for learner in pack.learners)
+    steps = max(learner.num_steps for learner in learners)
     assert sum(calls) >= 2 * steps  # every forward with a gradient runs twice
     for key, rows in results.items():
         for ours, theirs in zip(rows, mixed_end.results[key], strict=True):
@@ -132,40 +87,8 @@ def test_recomputed_activations_change_no_result(
 
 
 @pytest.mark.parametrize("method", ["lora", "portal", "source"])
-def test_a_packs_gradients_are_those_of_the_learner_alone(
-    bases: dict[str, Base], source: Path, method: str
-) -> None:
-    """What the optimiser is handed in the first steps, bit for bit."""
-    run = make_run(method, "target")
-    others = [other for other in mixed_runs() if other.key != run.key]
-    alone, together = (make_pack(bases, runs, source) for runs in ([run], [*others[:3], run, *others[3:]]))
-    found = []
-    for pack in (alone, together):
-        (learner,) = [learner for learner in pack.learners if learner.key == run.key]
-        (optimiser,) = learner.optimisers
-        seen: list[list[torch.Tensor]] = []
-
-        def capture(adamw: torch.optim.Optimizer, *_: object, seen: list[list[torch.Tensor]] = seen) -> None:
-            seen.append([p.grad.clone() for group in adamw.param_groups for p in group["params"]])
-
-        handle = optimiser._adamw.register_step_pre_hook(capture)
-        for _ in range(2):
-            for owner, epoch in pack.due():
-                pack.evaluate(owner, epoch)
-            pack.step()
-        handle.remove()
-        found.append(seen)
-
-    for own, packed in zip(*found, strict=True):
-        assert any(gradient.any() for gradient in own)
-        for gradient, other in zip(own, packed, strict=True):
-            assert torch.equal(gradient, other)
-
-
-@pytest.mark.parametrize("method", ["lora", "portal", "source"])
-def test_an_infinite_gradient_changes_nothing(bases: dict[str, Base], source: Path, method: str) -> None:
-    pack = make_pack(bases, [make_run(method, "target")], source)
-    (learner,) = pack.learners
+def test_an_infinite_gradient_changes_nothing(tiny: Tiny, method: str) -> None:
+    learner = tiny.learner(make_run(method, "target"))
     before = {name: tensor.clone() for name, tensor in learner.tensors().items()}
     factors = learner.factors("target")
     gradients = {
@@ -183,10 +106,8 @@ def test_an_infinite_gradient_changes_nothing(bases: dict[str, Base], source: Pa
     assert all(not after[name].any() for name in after.keys() - before.keys())  # moments at their start
 
 
-def test_results_and_predictions_fit_their_schemas(bases: dict[str, Base], source: Path) -> None:
-    import pyarrow as pa
-
-    pack = make_pack(bases, mixed_runs(), source)
+def test_results_and_predictions_fit_their_schemas(tiny: Tiny) -> None:
+    pack = tiny.pack(*mixed_runs())
     for learner, epoch in pack.due():
         evaluation = pack.evaluate(learner, epoch)
         table = pa.Table.from_pylist([row | {"study": ""} for row in evaluation.results], schema=RESULTS)
@@ -195,45 +116,34 @@ def test_results_and_predictions_fit_their_schemas(bases: dict[str, Base], sourc
         assert evaluation.predictions.num_rows == sum(row["num_examples"] for row in evaluation.results)
 
 
-def test_a_run_on_all_rows_says_how_many_there_were(bases: dict[str, Base], source: Path) -> None:
-    run = make_run("portal", "target", data={"size": None})
-    pack = make_pack(bases, [run], source)
-    (learner,) = pack.learners
+def test_a_run_on_all_rows_says_how_many_there_were_and_its_last_epoch_is_owed_once(tiny: Tiny) -> None:
+    train = TrainConfig(epochs=3, lr=1e-2, evaluate="last_epoch")
 
-    rows = pack.evaluate(learner, 0).results
+    rows = tiny.ended(make_run("portal", "target", data={"size": None}, train=train)).rows
 
-    counts = [len(make_rows(bases["target"]).rows(task, "train")) for task in learner.tasks]
-    assert {row["size"] for row in rows} == {max(counts)}
-
-
-def test_last_epoch_evaluation_is_owed_once(bases: dict[str, Base], source: Path) -> None:
-    run = make_run("portal", "target", train=TrainConfig(epochs=3, lr=1e-2, evaluate="last_epoch"))
-
-    results = run_to_end(make_pack(bases, [run], source))[run.key]
-
-    assert {row["epoch"] for row in results} == {3}
+    table = make_rows(tiny.bases["target"])
+    most = max(len(table.rows(task, "train")) for task in TASKS)
+    assert {(row["size"], row["epoch"]) for row in rows} == {(most, 3)}
 
 
-def test_rows_of_another_tokenizer_are_refused_before_the_first_step(bases: dict[str, Base]) -> None:
+def test_rows_of_another_tokenizer_are_refused_before_the_first_step(tiny: Tiny) -> None:
     rows = RowTable([make_row(prompt=(1, 2, 128), choices=((3,), (4,)))])
 
     with pytest.raises(ValueError, match="knows 128 tokens, its rows use id 128"):
-        Pack({"target": bases["target"]}, {"target": rows}, [])
+        Pack({"target": tiny.bases["target"]}, {"target": rows}, [])
 
 
 Found = tuple[list[str], list[str], dict[str, dict[str, Tensor]]]
 
 
-def test_a_learner_that_differs_by_a_bit_takes_the_leaders_state_and_no_other_is_touched(
-    bases: dict[str, Base], source: Path
-) -> None:
+def test_a_learner_that_differs_by_a_bit_takes_the_leaders_state_and_no_other_is_touched(tiny: Tiny) -> None:
     runs = [
         make_run(method, "target", seed=seed, train=TrainConfig(epochs=1, lr=1e-2))
         for method, seed in (("portal", 0), ("lora", 0), ("lora", 1))
     ]
 
     def work(group: WorkerGroup) -> Found:
-        pack = shared_pack(bases, runs, source, group)
+        pack = shared_pack(tiny, runs, group)
         run_to_end(pack)
         before = [learner.key for learner in align_replicas(pack.learners, group)]
         if group.rank == 1:
@@ -251,7 +161,5 @@ def test_a_learner_that_differs_by_a_bit_takes_the_leaders_state_and_no_other_is
         assert all(torch.equal(other[key][name], value) for name, value in tensors.items())
 
 
-def test_a_worker_alone_has_nothing_to_compare(bases: dict[str, Base], source: Path) -> None:
-    pack = shared_pack(bases, [make_run("portal", "target")], source, WorkerGroup())
-
-    assert align_replicas(pack.learners, WorkerGroup()) == []
+def test_a_worker_alone_has_nothing_to_compare(tiny: Tiny) -> None:
+    assert align_replicas([tiny.learner(make_run("portal", "target"))], WorkerGroup()) == []

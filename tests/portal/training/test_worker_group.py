@@ -3,7 +3,7 @@
 import copy
 import multiprocessing
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, distributed
 
-from portal.bases.base import Base
+from portal.config import RunConfig
 from portal.forward.microbatch import SlotRows
 from portal.learners.hypernet import HypernetLearner
 from portal.train_config import TrainConfig
@@ -21,40 +21,35 @@ from portal.training.train_step import Forwards
 from portal.training.worker_group import OutOfMemoryElsewhere, Sharding, WorkerGroup
 from tests.support.bases import make_run
 from tests.support.groups import on_group, shared_pack
-from tests.support.packs import FinishedPack, make_pack, mixed_runs, refuse_forwards, run_to_end
+from tests.support.packs import FinishedPack, Tiny, advance, mixed_runs, refused_forwards, run_to_end
 
 End = tuple[dict[str, list[dict[str, object]]], dict[str, dict[str, Tensor]], dict[str, str]]
+NO_ROOM = (torch.OutOfMemoryError, OutOfMemoryElsewhere)
 
 
-def end_of(pack: Pack, results: dict[str, list[dict[str, object]]]) -> End:
-    """Result rows without times, the state of every learner, and which failed."""
+def joint(epochs: int = 1, lr: float = 3e-3, seed: int = 0) -> RunConfig:
+    """Joint training on two bases."""
+    return make_run("source", "small", "target", seed=seed, train=TrainConfig(epochs=epochs, lr=lr))
+
+
+def end_of(pack: Pack, each_step: Callable[[], None] = lambda: None) -> End:
+    """Result rows without times, the state of every learner, and which failed, at the pack's end."""
+    results = run_to_end(pack, each_step)
     rows = {key: [{**row, "wall_s": 0.0} for row in own] for key, own in results.items()}
     return rows, {learner.key: learner.tensors() for learner in pack.learners}, pack.failed
 
 
 def assert_same(found: End, expected: End) -> None:
-    assert found[0] == expected[0]
-    assert found[2] == expected[2]
-    for key, tensors in expected[1].items():
-        assert all(torch.equal(found[1][key][name], value) for name, value in tensors.items())
+    assert (found[0], found[2]) == (expected[0], expected[2])
+    torch.testing.assert_close(found[1], expected[1], rtol=0, atol=0, equal_nan=True)
 
 
-def test_joint_training_with_a_worker_for_each_base_is_that_of_one_worker_to_the_last_bit(
-    bases: dict[str, Base],
-) -> None:
+def test_joint_training_with_a_worker_for_each_base_is_that_of_one_worker_to_the_last_bit(tiny: Tiny) -> None:
     torch.set_num_threads(1)
-    runs = [
-        make_run("source", "small", "target", train=TrainConfig(epochs=2, lr=3e-3)),
-        make_run("source", "small", "target", seed=1, train=TrainConfig(epochs=1, lr=1e-2)),
-    ]
-    pack = make_pack(bases, runs, None)
-    expected = end_of(pack, run_to_end(pack))
+    runs = [joint(epochs=2), joint(lr=1e-2, seed=1)]
+    expected = end_of(tiny.pack(*runs))
 
-    def work(group: WorkerGroup) -> End:
-        pack = shared_pack(bases, runs, None, group)
-        return end_of(pack, run_to_end(pack))
-
-    for found in on_group(2, work):
+    for found in on_group(2, lambda group: end_of(shared_pack(tiny, runs, group))):
         assert_same(found, expected)
 
 
@@ -77,22 +72,25 @@ def test_a_group_has_exchanged_a_number_before_its_workers_load_anything() -> No
     assert on_group(2, work) == [[1], [1]]
 
 
-def test_workers_of_two_bases_run_their_forwards_at_the_same_time(bases: dict[str, Base]) -> None:
+def before_forwards(patch: pytest.MonkeyPatch, act: Callable[[str], object]) -> None:
+    """Let `act` run with the base's name before its forwards."""
+    run = Forwards.run
+
+    def acting(self: Forwards, base: str, *arguments: Any) -> None:
+        act(base)
+        run(self, base, *arguments)
+
+    patch.setattr(Forwards, "run", acting)
+
+
+def test_workers_of_two_bases_run_their_forwards_at_the_same_time(tiny: Tiny) -> None:
     """Each waits inside its forwards until the other is in its own."""
-    runs = [make_run("source", "small", "target", train=TrainConfig(epochs=1, lr=3e-3))]
     meeting = multiprocessing.get_context("fork").Barrier(2)
 
     def work(group: WorkerGroup) -> list[str]:
-        pack = shared_pack(bases, runs, None, group)
-        run, met = Forwards.run, []
-
-        def meet(self: Forwards, base: str, *arguments: Any) -> None:
-            meeting.wait(60)
-            met.append(base)
-            run(self, base, *arguments)
-
+        pack, met = shared_pack(tiny, [joint()], group), list[str]()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Forwards, "run", meet)
+            before_forwards(patch, lambda base: (meeting.wait(60), met.append(base)))
             run_to_end(pack)
         return met
 
@@ -103,23 +101,13 @@ def test_workers_of_two_bases_run_their_forwards_at_the_same_time(bases: dict[st
 
 
 @pytest.mark.slow
-def test_a_step_of_two_workers_with_half_a_second_of_work_on_each_base_takes_no_second(
-    bases: dict[str, Base],
-) -> None:
-    runs = [make_run("source", "small", "target", train=TrainConfig(epochs=4, lr=3e-3))]
+def test_a_step_of_two_workers_with_half_a_second_of_work_on_each_base_takes_no_second(tiny: Tiny) -> None:
     work_s, most_s = 0.5, 0.65
 
     def work(group: WorkerGroup) -> list[float]:
-        pack = shared_pack(bases, runs, None, group)
-        run = Forwards.run
-
-        def work_on(self: Forwards, base: str, *arguments: Any) -> None:
-            time.sleep(work_s)
-            run(self, base, *arguments)
-
-        spent = []
+        pack, spent = shared_pack(tiny, [joint(epochs=4)], group), list[float]()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Forwards, "run", work_on)
+            before_forwards(patch, lambda base: time.sleep(work_s))
             for _ in range(6):
                 for learner, epoch in pack.due():
                     pack.evaluate(learner, epoch)
@@ -135,25 +123,21 @@ def test_a_step_of_two_workers_with_half_a_second_of_work_on_each_base_takes_no_
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 def test_rows_divided_among_workers_give_the_same_step_up_to_rounding(
-    bases: dict[str, Base], source: Path, mixed_end: FinishedPack, size: int
+    tiny: Tiny, mixed_end: FinishedPack, size: int
 ) -> None:
-    runs = mixed_runs()
     scores = [row for results in mixed_end.results.values() for row in results]
+    alone = tiny.pack(*mixed_runs())
+    advance(alone)
 
     def work(group: WorkerGroup) -> tuple[End, list[dict[str, Tensor]]]:
-        pack = shared_pack(bases, runs, source, group)
-        first: list[dict[str, Tensor]] = []
+        pack, first = shared_pack(tiny, mixed_runs(), group), list[dict[str, Tensor]]()
 
         def keep() -> None:
             if not first:
                 first.extend(copy.deepcopy(learner.tensors()) for learner in pack.learners)
 
-        return end_of(pack, run_to_end(pack, keep)), first
+        return end_of(pack, keep), first
 
-    alone = make_pack(bases, runs, source)
-    for learner, epoch in alone.due():
-        alone.evaluate(learner, epoch)
-    alone.step()
     answers = on_group(size, work)
     for found, first in answers:
         assert_same(found, answers[0][0])
@@ -162,31 +146,25 @@ def test_rows_divided_among_workers_give_the_same_step_up_to_rounding(
                 if name.endswith("exp_avg"):  # a tenth of the step's gradient
                     assert (tensors[name] - value).norm() <= 1e-6 * value.norm(), (learner.run.method, name)
         rows = [row for results in found[0].values() for row in results]
-        assert [row["task"] for row in rows] == [row["task"] for row in scores]
         for ours, theirs in zip(rows, scores, strict=True):
             assert ours["log_loss"] == pytest.approx(theirs["log_loss"], rel=2e-3)
-            assert ours["train_tokens"] == theirs["train_tokens"]
+            assert (ours["task"], ours["train_tokens"]) == (theirs["task"], theirs["train_tokens"])
 
 
 def test_joint_training_by_three_workers_on_two_bases_is_that_of_one_worker_up_to_rounding(
-    bases: dict[str, Base],
+    tiny: Tiny,
 ) -> None:
-    runs = [make_run("source", "small", "target", train=TrainConfig(epochs=1, lr=3e-3))]
-    pack = make_pack(bases, runs, None)
-    run_to_end(pack)
+    expected = tiny.ended(joint()).learner
 
-    def work(group: WorkerGroup) -> End:
-        pack = shared_pack(bases, runs, None, group)
-        return end_of(pack, run_to_end(pack))
-
-    for _, states, failed in on_group(3, work):
+    for _, states, failed in on_group(3, lambda group: end_of(shared_pack(tiny, [joint()], group))):
         assert not failed
-        for name, value in pack.learners[0].tensors().items():
-            assert torch.allclose(states[runs[0].key][name], value, rtol=1e-3, atol=1e-5), name
+        torch.testing.assert_close(
+            states[expected.key], expected.tensors(), rtol=1e-3, atol=1e-5, equal_nan=True
+        )
 
 
-def test_a_run_that_diverges_leaves_every_worker_at_the_same_step(bases: dict[str, Base]) -> None:
-    runs = [make_run("source", "small", "target", seed=seed) for seed in (0, 1)]
+def test_a_run_that_diverges_leaves_every_worker_at_the_same_step(tiny: Tiny) -> None:
+    runs = [joint(epochs=2, lr=1e-2, seed=seed) for seed in (0, 1)]
 
     def run(pack: Pack) -> End:
         bad = pack.learners[0]
@@ -196,24 +174,21 @@ def test_a_run_that_diverges_leaves_every_worker_at_the_same_step(bases: dict[st
             if bad.step == 2:
                 bad.converters["target"].input["q"].data.fill_(torch.nan)
 
-        return end_of(pack, run_to_end(pack, poison))
+        return end_of(pack, poison)
 
-    def work(group: WorkerGroup) -> End:
-        return run(shared_pack(bases, runs, None, group))
-
-    expected = run(make_pack(bases, runs, None))
+    expected = run(tiny.pack(*runs))
     assert list(expected[2]) == [runs[0].key]
-    for found in on_group(2, work):
+    for found in on_group(2, lambda group: run(shared_pack(tiny, runs, group))):
         assert found[0][runs[1].key] == expected[0][runs[1].key]
         assert found[2] == expected[2]
 
 
-def test_workers_that_disagree_about_a_failure_end_together(bases: dict[str, Base]) -> None:
+def test_workers_that_disagree_about_a_failure_end_together(tiny: Tiny) -> None:
     """Parameters that are broken on one worker alone: what others go on with would never match its own."""
     runs = [make_run("lora", "target", seed=seed) for seed in (0, 1)]
 
     def work(group: WorkerGroup) -> str:
-        pack = shared_pack(bases, runs, None, group)
+        pack = shared_pack(tiny, runs, group)
         if group.rank == 1:
             pack.failed[runs[0].key] = "its loss is nan here"
         with pytest.raises(RuntimeError) as error:
@@ -225,17 +200,13 @@ def test_workers_that_disagree_about_a_failure_end_together(bases: dict[str, Bas
     assert f"disagree about which runs have failed, [[], ['{runs[0].key}']]" in first
 
 
-def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(bases: dict[str, Base]) -> None:
-    runs = [make_run("source", "small", "target")]
-
+def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(tiny: Tiny) -> None:
     def work(group: WorkerGroup) -> tuple[str, int, int]:
-        pack = shared_pack(bases, runs, None, group)
+        pack = shared_pack(tiny, [joint()], group)
         for learner, epoch in pack.due():
             pack.evaluate(learner, epoch)
-        end = refuse_forwards(bases["target"], above=0, in_backward=False)
-        with pytest.raises((torch.OutOfMemoryError, OutOfMemoryElsewhere)) as error:
+        with refused_forwards(tiny.bases["target"], above=0), pytest.raises(NO_ROOM) as error:
             pack.step()
-        end()
         steps = pack.learners[0].step
         pack.step()
         return error.type.__name__, steps, pack.learners[0].step
@@ -244,13 +215,10 @@ def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(bases
 
 
 @pytest.mark.slow
-def test_workers_that_score_out_of_memory_tell_the_others_too(bases: dict[str, Base]) -> None:
-    runs = [make_run("source", "small", "target", train=TrainConfig(epochs=1))]
-
+def test_workers_that_score_out_of_memory_tell_the_others_too(tiny: Tiny) -> None:
     def work(group: WorkerGroup) -> str:
-        pack = shared_pack(bases, runs, None, group)
-        refuse_forwards(bases["target"], above=0, in_backward=False)
-        with pytest.raises((torch.OutOfMemoryError, OutOfMemoryElsewhere)) as error:
+        pack = shared_pack(tiny, [joint()], group)
+        with refused_forwards(tiny.bases["target"], above=0), pytest.raises(NO_ROOM) as error:
             pack.evaluate(*pack.due()[0])
         return error.type.__name__
 
