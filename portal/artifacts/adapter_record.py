@@ -1,14 +1,11 @@
 """`AdapterRecord`: `portal_base.json` beside a PEFT adapter: what the adapter is for, and its digests."""
 
-import json
 from pathlib import Path
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from portal.frozen import Frozen
-from portal.messages import explain
 from portal.storage.paths import file_sha256
-from portal.storage.records import check_unaltered
+from portal.storage.records import Record, check_unaltered
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_RECORD = (
     "adapter_config.json",
@@ -19,12 +16,14 @@ GGUF_ADAPTER = "adapter.gguf"
 """An adapter's file for llama.cpp, in its folder."""
 
 
-class AdapterRecord(Frozen):
+class AdapterRecord(Record):
     """The base that an adapter is for, by name and revision; its task; the sha256 of its files by name.
 
     Keys of newer versions are passed over, and other tools pass over the whole file.
     """
 
+    WHAT = "the record of an adapter"
+    REMEDY = "export the adapter anew"
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     base: str
@@ -43,15 +42,7 @@ class AdapterRecord(Frozen):
 
 def read_adapter_record(folder: Path) -> AdapterRecord | None:
     """The record beside an adapter; None where there is none. ValueError when it is damaged."""
-    path = folder / ADAPTER_RECORD
-    if not path.is_file():
-        return None
-    try:
-        return AdapterRecord.model_validate(json.loads(path.read_bytes()))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); export the adapter anew") from None
-    except ValidationError as error:
-        raise ValueError(f"{path}: not the record of an adapter: {explain(error, AdapterRecord)}") from None
+    return AdapterRecord.read(folder / ADAPTER_RECORD)
 
 
 def check_adapter_files(folder: Path, record: AdapterRecord | None) -> None:

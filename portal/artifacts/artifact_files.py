@@ -31,7 +31,7 @@ from portal.storage.atomic import write_bytes_atomic
 from portal.storage.checkpoint import below
 from portal.storage.object_store import ObjectPath, is_url
 from portal.storage.paths import Folder, cache_folder, file_sha256
-from portal.storage.records import check_unaltered
+from portal.storage.records import Record, check_unaltered, read_json
 from portal.tasks.builder import check_task_name
 from portal.text.text_map import TEXT_MAP
 
@@ -270,12 +270,15 @@ class Lineage(Frozen):
     versions: dict[str, str]
 
 
-class PortalRecord(Frozen):
+class PortalRecord(Record):
     """`portal.json`. `files` are the sha256 of the others by name, `tasks` go by the tasks' names.
 
     A reader of an older version than `record_version` can read the record, passing over what it does not
     know, if it has at least `oldest_reader`.
     """
+
+    WHAT = "the record of an artifact"
+    REMEDY = "make the artifact anew"
 
     record_version: int = Field(default=RECORD_VERSION, ge=1)
     oldest_reader: int = Field(default=RECORD_VERSION, ge=1)
@@ -321,16 +324,8 @@ def read_record(folder: Folder) -> PortalRecord | None:
     ValueError when it is damaged, or too new for this version.
     """
     path = folder / RECORD
-    try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); make the artifact anew") from None
-    try:
-        return PortalRecord.model_validate(_known_part(path, raw))
-    except ValidationError as error:
-        raise ValueError(f"{path}: not the record of an artifact: {explain(error, PortalRecord)}") from None
+    raw = read_json(path, what=PortalRecord.WHAT, remedy=PortalRecord.REMEDY)
+    return None if raw is None else PortalRecord.parse(_known_part(path, raw), path)
 
 
 def core_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -355,10 +350,8 @@ def _fp32_bytes(tensor: Tensor) -> bytes:
     return bytes(values.tobytes())
 
 
-def _known_part(path: Folder, raw: Any) -> Any:
+def _known_part(path: Folder, raw: dict[str, Any]) -> dict[str, Any]:
     """What this version knows of the record; ValueError where a newer one says that it must know more."""
-    if not isinstance(raw, dict):
-        return raw
     version, oldest = raw.get("record_version"), raw.get("oldest_reader")
     if not isinstance(version, int) or version <= RECORD_VERSION:
         return raw
@@ -373,7 +366,7 @@ def _known_part(path: Folder, raw: Any) -> Any:
         for fault in error.errors():
             if fault["type"] == "extra_forbidden":
                 *place, key = fault["loc"]
-                value = raw
+                value: Any = raw
                 for part in place:
                     value = value[part]
                 del value[key]

@@ -13,14 +13,11 @@ converters for a base, and of several latents for a task, the one that came last
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.artifact_files import (
@@ -34,11 +31,12 @@ from portal.artifacts.artifact_files import (
 )
 from portal.bases.registry import public_name
 from portal.frozen import Frozen
-from portal.messages import explain, nearest
+from portal.messages import nearest
 from portal.methods import find_method
 from portal.results import ACC_NORM
 from portal.storage.atomic import create_exclusive, json_bytes, write_folder
 from portal.storage.paths import Folder, matching, open_folder
+from portal.storage.records import Record
 from portal.text.text_map import TEXT_MAP
 
 ADDED = "added.json"
@@ -55,13 +53,26 @@ class TaskScore(Frozen):
     num_examples: int
 
 
-class ScoreSheet(Frozen):
+class ScoreSheet(Record):
     """Scores by task of adapters that the converter of one artifact made, and the latents they came from."""
+
+    WHAT = "a sheet of scores"
+    REMEDY = "delete it"
 
     artifact: str
     scored: datetime
     latents: dict[str, str]  # sha256 by task
     scores: dict[str, TaskScore]
+
+
+class Added(Record):
+    """The place of an artifact among those of its registry, and when it came there."""
+
+    WHAT = "the number of an artifact"
+    REMEDY = "move the folder away and add the artifact in it again"
+
+    number: int
+    added: datetime
 
 
 @dataclass(frozen=True)
@@ -123,9 +134,9 @@ class Registry:
         place = self.folder / "artifacts" / digest
         if not (place / ADDED).is_file():
             added = matching(self.folder, f"artifacts/[0-9a-f]*/{ADDED}")
-            number = 1 + max((_read_added(path)[0] for path in added), default=0)
-            entry = json_bytes({"number": number, "added": now().isoformat()})
-            write_folder(place, contents | {ADDED: entry})
+            number = 1 + max((_read_added(path).number for path in added), default=0)
+            entry = Added(number=number, added=now()).to_json()
+            write_folder(place, contents | {ADDED: json_bytes(entry)})
         member = _read_member(place)
         if scores:
             latents = {task: artifact.record.tasks[task].latent_sha256 for task in scores}
@@ -137,7 +148,7 @@ class Registry:
     def add_scores(self, member: Member, latents: Mapping[str, str], scores: Mapping[str, TaskScore]) -> None:
         """Keep scores of adapters by the member's converter and, by task, the latents of that sha256."""
         sheet = ScoreSheet(artifact=member.digest, scored=now(), latents=dict(latents), scores=dict(scores))
-        data = json_bytes(sheet.model_dump(mode="json"))
+        data = json_bytes(sheet.to_json())
         number = 1 + max((int(path.name[:_PLACES]) for path in self._sheets()), default=0)
         create_exclusive(self.folder / "scores" / f"{number:0{_PLACES}d}-{_digest(data)}.json", data)
 
@@ -171,27 +182,20 @@ def _read_member(folder: Folder) -> Member:
     inspection = inspect_folder(folder)
     if inspection.record is None or _digest((folder / RECORD).read_bytes()) != folder.name:
         raise ValueError(f"{folder}: its {RECORD} is not the one it is named by; delete the folder")
-    return Member(folder.name, *_read_added(folder / ADDED), inspection, inspection.record)
+    entry = _read_added(folder / ADDED)
+    return Member(folder.name, entry.number, entry.added, inspection, inspection.record)
 
 
-def _read_added(path: Folder) -> tuple[int, datetime]:
-    """The number of a member and its date."""
-    try:
-        raw = json.loads(path.read_bytes())
-        return int(raw["number"]), datetime.fromisoformat(raw["added"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: not readable ({error!r}); move the folder away and add the artifact in it again"
-        ) from None
+def _read_added(path: Folder) -> Added:
+    entry = Added.read(path)
+    assert entry is not None, "it was found there"
+    return entry
 
 
 def _read_sheet(path: Folder) -> ScoreSheet:
-    data = path.read_bytes()
-    try:
-        sheet = ScoreSheet.model_validate_json(data)
-    except ValidationError as error:
-        raise ValueError(f"{path}: not a sheet of scores: {explain(error, ScoreSheet)}; delete it") from None
-    if _digest(data) != path.stem[_PLACES + 1 :]:
+    sheet = ScoreSheet.read(path)
+    assert sheet is not None, "it was found there"
+    if _digest(path.read_bytes()) != path.stem[_PLACES + 1 :]:
         raise ValueError(f"{path}: edited since it was written; delete it")
     return sheet
 

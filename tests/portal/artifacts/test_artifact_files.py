@@ -160,25 +160,20 @@ def test_an_edited_config_is_refused_with_a_remedy(artifact: Path, change: dict[
     assert message.endswith("restore it, or make the artifact anew")
 
 
-@pytest.mark.parametrize(
-    ("config", "shifted", "edits_digests", "message"),
-    [
-        ({}, "task_latents", False, "model.safetensors: edited or damaged"),
-        ({"tasks": [TASKS[1], TASKS[0], TASKS[2]]}, None, True, f"task {TASKS[1]!r} has another latent than"),
-        (
-            {"tasks": [*TASKS[:2], "primes"]},
-            None,
-            True,
-            "portal.json records tasks colours, names, sums, the",
-        ),
-        ({}, "core.l1.bias", True, "the core is another than portal.json says"),
-    ],
-)
-def test_what_is_edited_is_refused_though_the_digests_are_edited_too(
-    artifact: Path, config: dict[str, Any], shifted: str | None, edits_digests: bool, message: str
-) -> None:
-    if config:
-        change_config(artifact, **config)
+SWAPPED, RENAMED = [TASKS[1], TASKS[0], TASKS[2]], [*TASKS[:2], "primes"]
+EDITS = {  # tasks of the config, a tensor that is shifted, whether the record's digests are edited, too
+    "weights": (None, "task_latents", False, "model.safetensors: edited or damaged"),
+    "order of tasks": (SWAPPED, None, True, f"task {TASKS[1]!r} has another latent than"),
+    "a name": (RENAMED, None, True, "portal.json records tasks colours, names, sums, the"),
+    "core": (None, "core.l1.bias", True, "the core is another than portal.json says"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_is_edited_is_refused_though_the_digests_are_edited_too(artifact: Path, edit: str) -> None:
+    tasks, shifted, edits_digests, message = EDITS[edit]
+    if tasks is not None:
+        change_config(artifact, tasks=tasks)
     if shifted is not None:
         tensor = load_file(artifact / "model.safetensors")[shifted]
         change_tensors(artifact, **{shifted: tensor + 1e-6})
@@ -188,30 +183,15 @@ def test_what_is_edited_is_refused_though_the_digests_are_edited_too(
     assert message in refusal(artifact)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"record_version": 3, "oldest_reader": 2},
-            "record_version 3, this version of portal reads 1; update",
-        ),
-        ({"signature": "x"}, "not the record of an artifact: signature: unknown key"),
-    ],
-)
-def test_a_record_of_unknown_keys_or_a_newer_version_is_refused(
-    artifact: Path, changes: dict[str, Any], message: str
-) -> None:
-    change_record(artifact, **changes)
-
-    assert message in refusal(artifact)
-
-
-def test_unknown_keys_of_a_newer_record_are_passed_over_where_it_allows_that(artifact: Path) -> None:
+def test_a_record_of_unknown_keys_or_a_newer_version_is_refused_unless_it_allows_that(artifact: Path) -> None:
     raw = json.loads((artifact / RECORD).read_bytes())
     tasks = {task: {**each, "written": True} for task, each in raw["tasks"].items()}
 
-    change_record(artifact, record_version=3, oldest_reader=1, tasks=tasks, signature="x")
-
+    change_record(artifact, signature="x")
+    assert "not the record of an artifact (signature: unknown key; known: " in refusal(artifact)
+    change_record(artifact, record_version=3, oldest_reader=2)
+    assert "record_version 3, this version of portal reads 1; update" in refusal(artifact)
+    change_record(artifact, oldest_reader=1, tasks=tasks)
     assert Artifact.load(artifact).config.tasks == TASKS
 
 
@@ -254,24 +234,16 @@ def bare(artifact: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_missing_file_is_refused_by_name(bare: Path, name: str) -> None:
-    (bare / name).unlink()
-
-    assert name in refusal(bare)
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such artifact folder"):
-        Artifact.load(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-@pytest.mark.parametrize("kept", [0.0, 0.001, 0.4, 0.9, 0.9999])
-def test_a_file_that_was_cut_short_is_refused(bare: Path, name: str, kept: float) -> None:
+def test_a_file_that_is_missing_or_was_cut_short_is_refused_by_name(bare: Path, name: str) -> None:
     data = (bare / name).read_bytes()
-    (bare / name).write_bytes(data[: int(kept * len(data.rstrip()))])
+    for kept in (0.0, 0.001, 0.4, 0.9, 0.9999):
+        (bare / name).write_bytes(data[: int(kept * len(data.rstrip()))])
+        refusal(bare)
 
-    refusal(bare)
+    (bare / name).unlink()
+    assert name in refusal(bare)
+    with pytest.raises(ValueError, match="no such artifact folder"):
+        Artifact.load(bare / "nowhere")
 
 
 def attempt(folder: Path) -> tuple[Artifact | None, str]:
@@ -288,37 +260,27 @@ def same(one: Artifact, other: Artifact) -> bool:
     )
 
 
-def test_a_flipped_bit_in_the_weights_header_is_refused_or_harmless(bare: Path, saved: Path) -> None:
-    intact = Artifact.load(saved)
-    data = (saved / "model.safetensors").read_bytes()
-    header = 8 + int.from_bytes(data[:8], "little")
-    refused = 0
+@pytest.mark.parametrize(
+    ("name", "every", "least"), [("model.safetensors", 5, 0.8), ("config.json", 11, 0.0)]
+)
+def test_a_flipped_bit_in_the_config_or_the_weights_header_is_refused_or_harmless(
+    bare: Path, saved: Path, name: str, every: int, least: float
+) -> None:
+    intact, data, refused = Artifact.load(saved), (saved / name).read_bytes(), 0
+    is_weights = name == "model.safetensors"
+    positions = range(0, 8 + int.from_bytes(data[:8], "little") if is_weights else len(data), every)
 
-    for position in range(0, header, 5):
+    for position in positions:
         altered = bytearray(data)
         altered[position] ^= 1 << position % 7
-        (bare / "model.safetensors").write_bytes(altered)
+        (bare / name).write_bytes(altered)
         loaded, message = attempt(bare)
         assert "\n" not in message
-        assert loaded is None or same(loaded, intact), f"byte {position} altered a tensor unnoticed"
+        if loaded is not None and is_weights:
+            assert same(loaded, intact), f"byte {position} altered a tensor unnoticed"
         refused += loaded is None
 
-    assert refused > 0.8 * header / 5
-
-
-def test_a_flipped_bit_in_the_config_is_refused_or_still_a_config(bare: Path, saved: Path) -> None:
-    data = (saved / "config.json").read_bytes()
-    refused = 0
-
-    for position in range(0, len(data), 11):
-        altered = bytearray(data)
-        altered[position] ^= 1 << position % 7
-        (bare / "config.json").write_bytes(altered)
-        loaded, message = attempt(bare)
-        assert "\n" not in message
-        refused += loaded is None
-
-    assert refused > 0
+    assert refused > least * len(positions)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +291,7 @@ def test_a_flipped_bit_in_the_config_is_refused_or_still_a_config(bare: Path, sa
         ({"tasks": []}, "tasks"),
         ({"n_layers": 2}, "projection target in layer 2 of 2"),
         ({"projection_targets": []}, "projection_targets"),
-        ({"rank": 0}, "rank: .* (got 0)"),
+        ({"rank": 0}, "rank"),
     ],
 )
 def test_a_config_of_another_format_is_refused(bare: Path, changes: dict[str, Any], message: str) -> None:
@@ -337,22 +299,16 @@ def test_a_config_of_another_format_is_refused(bare: Path, changes: dict[str, An
 
     text = refusal(bare)
     assert "not a portable artifact" in text
-    assert message.split(": .* ")[0] in text
+    assert message in text
 
 
-def test_a_newer_format_is_refused_by_name(bare: Path) -> None:
-    change_config(bare, format_version=3)
-
-    assert "format_version 3, this version of portal reads up to 2; update portal-sweeps" in refusal(bare)
-
-
-def test_a_key_that_format_2_does_not_know_is_refused_by_name(bare: Path) -> None:
+def test_newer_formats_and_keys_that_format_2_does_not_know_are_refused_by_name(bare: Path) -> None:
     change_config(bare, format_version=2)
     Artifact.load(bare)
-
     change_config(bare, text_encoder="e5")
-
     assert "text_encoder is of a newer version of portal" in refusal(bare)
+    change_config(bare, format_version=3)
+    assert "format_version 3, this version of portal reads up to 2; update portal-sweeps" in refusal(bare)
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}"])
@@ -369,21 +325,10 @@ def test_weights_of_another_format_are_refused(bare: Path, metadata: dict[str, s
     assert "not a portable artifact" in refusal(bare)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"rank": 3},
-        {"d_z": 6},
-        {"d_layer": 4},
-        {"hidden": 7},
-        {"d_core": 5},
-        {"tasks": ["one", "two"]},
-        {"n_layers": 4},
-    ],
-    ids=str,
-)
-def test_tensors_that_do_not_fit_the_config_are_refused(bare: Path, changes: dict[str, Any]) -> None:
-    change_config(bare, **changes)
+@pytest.mark.parametrize("key", ["rank", "d_z", "d_layer", "hidden", "d_core", "tasks", "n_layers"])
+def test_tensors_that_do_not_fit_the_config_are_refused(bare: Path, key: str) -> None:
+    value = json.loads((bare / "config.json").read_text())[key]
+    change_config(bare, **{key: value[1:] if key == "tasks" else value + 1})
 
     assert " is expected" in refusal(bare)
 

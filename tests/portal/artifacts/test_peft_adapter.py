@@ -6,6 +6,7 @@ against llama.cpp's own conversion.
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from portal.bases.base import Base
 from portal.bases.sites import MODULE_PATHS, group_sites
 from portal.config import AdapterConfig
 from portal.forward.adapter_hooks import select_slots
+from portal.hypernet import Factors
 from portal.modules import ALL_MODULES
 from tests.support.artifacts import export_random, write_artifact
 from tests.support.bases import TASKS, make_base
@@ -46,14 +48,12 @@ def test_the_config_is_the_portable_subset_with_sorted_targets(tmp_path: Path) -
     assert config["modules_to_save"] is None
 
 
-@pytest.mark.parametrize(("revision", "written"), [("a" * 40, "a" * 40), ("b" * 64, None)])
-def test_only_a_hub_commit_is_written_as_revision(tmp_path: Path, revision: str, written: str | None) -> None:
-    base = make_base("tiny", "qwen3")
-    object.__setattr__(base, "revision", revision)
-
-    export_random(tmp_path, base, AdapterConfig(rank=2))
-
-    assert json.loads((tmp_path / "adapter_config.json").read_text())["revision"] == written
+def test_only_a_hub_commit_is_written_as_revision(tmp_path: Path) -> None:
+    for revision, written in (("a" * 40, "a" * 40), ("b" * 64, None)):
+        base = replace(make_base("tiny", "qwen3"), revision=revision)
+        export_random(tmp_path / revision, base, AdapterConfig(rank=2))
+        config = json.loads((tmp_path / revision / "adapter_config.json").read_text())
+        assert config["revision"] == written
 
 
 def test_the_tensor_names_and_shapes_are_exactly_pefts(tmp_path: Path) -> None:
@@ -87,17 +87,13 @@ def test_two_exports_of_the_same_factors_are_the_same_bytes(tmp_path: Path) -> N
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_task_is_exported_from_an_artifact_without_loading_the_base(
-    any_base: Base, task: str, tmp_path: Path
-) -> None:
+def test_a_task_is_exported_from_an_artifact_without_loading_the_base(any_base: Base, tmp_path: Path) -> None:
     factors = write_artifact(tmp_path / "artifact", any_base, AdapterConfig(rank=2, alpha=400))
-    own = select_slots(factors, [TASKS.index(task)])
 
-    Artifact.load(tmp_path / "artifact").export_peft(task, tmp_path / "adapter")
-
-    assert check_export(tmp_path / "adapter", any_base, own, 200.0) < 1e-4
-    assert f"task `{task}`" in (tmp_path / "adapter" / "README.md").read_text()
+    for slot, task in enumerate(TASKS):
+        Artifact.load(tmp_path / "artifact").export_peft(task, tmp_path / task)
+        assert check_export(tmp_path / task, any_base, select_slots(factors, [slot]), 200.0) < 1e-4
+        assert f"task `{task}`" in (tmp_path / task / "README.md").read_text()
 
 
 def test_a_target_is_the_last_name_where_llama_has_it_else_the_path() -> None:
@@ -106,97 +102,76 @@ def test_a_target_is_the_last_name_where_llama_has_it_else_the_path() -> None:
     assert target_of("mixer.q_proj") == "mixer.q_proj"
 
 
-def test_a_plain_base_has_no_namesakes() -> None:
-    base = make_base("tiny", "llama")
-
-    assert namesakes(base, group_sites(base.sites, ALL_MODULES)) == ()
+def test_namesakes_of_what_is_adapted_and_towers_of_a_multimodal_model_are_left_alone() -> None:
+    plain, gated = make_base("tiny", "llama"), tiny_base("dory")
+    assert namesakes(plain, group_sites(plain.sites, ALL_MODULES)) == ()
     assert exclusion((), in_multimodal=False) is None
-
-
-def test_a_gate_of_attention_is_not_taken_for_that_of_the_feed_forward() -> None:
-    base = tiny_base("dory")
-    found = namesakes(base, group_sites(base.sites, ALL_MODULES))
-
+    found = namesakes(gated, group_sites(gated.sites, ALL_MODULES))
     assert found == ("self_attn.gate_proj",)
-    pattern = exclusion(found, in_multimodal=False)
-    assert pattern is not None
-    assert re.fullmatch(pattern, "base_model.model.model.layers.1.self_attn.gate_proj")
-    assert not re.fullmatch(pattern, "base_model.model.model.layers.1.mlp.gate_proj")
 
+    alone, beside_towers = (exclusion(found, in_multimodal=each) for each in (False, True))
 
-def test_towers_of_a_multimodal_model_are_left_alone_beside_namesakes() -> None:
-    pattern = exclusion(("self_attn.gate_proj",), in_multimodal=True)
-
-    assert pattern is not None
-    assert re.fullmatch(pattern, "model.vision_tower.layers.0.self_attn.q_proj")
-    assert re.fullmatch(pattern, "model.layers.0.self_attn.gate_proj")
+    assert re.fullmatch(alone, "base_model.model.model.layers.1.self_attn.gate_proj")
+    assert not re.fullmatch(alone, "base_model.model.model.layers.1.mlp.gate_proj")
+    assert re.fullmatch(beside_towers, "model.vision_tower.layers.0.self_attn.q_proj")
+    assert re.fullmatch(beside_towers, "model.layers.0.self_attn.gate_proj")
 
 
 ADAPTER = AdapterConfig(rank=2, alpha=6, modules=ALL_MODULES)
 
 
-def tensors(path: Path) -> dict[str, np.ndarray]:
-    return {each.name: np.array(each.data) for each in GGUFReader(path).tensors}
+def as_gguf(base: Base, folder: Path) -> tuple[Factors, GGUFReader, dict[str, np.ndarray]]:
+    """The factors of an adapter, and the file that is written of it with its tensors by name."""
+    factors = export_random(folder / "adapter", base, ADAPTER)
+    write_gguf_adapter(folder / "out.gguf", folder / "adapter", base.model.config)
+    reader = GGUFReader(folder / "out.gguf")
+    return factors, reader, {each.name: np.array(each.data) for each in reader.tensors}
 
 
 @pytest.mark.parametrize("family", ["qwen3", "gemma3"])
 def test_the_file_has_the_factors_as_they_are(family: str, tmp_path: Path) -> None:
     base = make_base("tiny", family)
-    factors = export_random(tmp_path / "adapter", base, ADAPTER)
 
-    write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", base.model.config)
+    factors, reader, found = as_gguf(base, tmp_path)
 
-    found = tensors(tmp_path / "out.gguf")
     assert len(found) == 2 * 7 * base.num_layers
     for group, (a, b) in factors.items():
         name = {"q": "attn_q", "o": "attn_output", "down": "ffn_down"}.get(group.module)
         for index, layer in enumerate(group.layers if name is not None else ()):
             assert np.array_equal(found[f"blk.{layer}.{name}.weight.lora_a"], a[0, index])
             assert np.array_equal(found[f"blk.{layer}.{name}.weight.lora_b"], b[0, index])
-    fields = GGUFReader(tmp_path / "out.gguf").fields
-    assert fields["general.type"].contents() == "adapter"
-    assert fields["adapter.lora.alpha"].contents() == 6
+    assert reader.fields["general.type"].contents() == "adapter"
+    assert reader.fields["adapter.lora.alpha"].contents() == 6
 
 
 def test_rows_of_a_llamas_queries_and_keys_are_in_pairs(tmp_path: Path) -> None:
     """Of a head's rows 0..11, llama.cpp has 0, 6, 1, 7, ...: what is rotated together lies side by side."""
-    base = make_base("tiny", "llama")
-    factors = export_random(tmp_path / "adapter", base, ADAPTER)
+    factors, _, found = as_gguf(make_base("tiny", "llama"), tmp_path)
 
-    write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", base.model.config)
-
-    found = tensors(tmp_path / "out.gguf")
+    firsts = {group.module: b[0, 0] for group, (_, b) in factors.items()}
     order = torch.tensor([half * 6 + place for place in range(6) for half in (0, 1)])
     for module, heads in (("q", 4), ("k", 2)):
-        b = next(pair[1][0, 0] for group, pair in factors.items() if group.module == module)
         rows = torch.cat([order + 12 * head for head in range(heads)])
-        assert np.array_equal(found[f"blk.0.attn_{module}.weight.lora_b"], b[rows])
-    v = next(pair[1][0, 0] for group, pair in factors.items() if group.module == "v")
-    assert np.array_equal(found["blk.0.attn_v.weight.lora_b"], v)
+        assert np.array_equal(found[f"blk.0.attn_{module}.weight.lora_b"], firsts[module][rows])
+    assert np.array_equal(found["blk.0.attn_v.weight.lora_b"], firsts["v"])
 
 
-def test_bases_and_modules_without_a_name_in_gguf_are_refused(tmp_path: Path) -> None:
-    base = make_base("tiny", "qwen3")
-    export_random(tmp_path / "adapter", base, ADAPTER)
-    other = AutoConfig.for_model("gpt2")
-
-    with pytest.raises(
-        ValueError, match=r"the base is a gpt2, whose adapters are not written as GGUF; known: .*qwen3"
-    ):
-        write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", other)
+def test_bases_and_modules_without_a_name_in_gguf_and_altered_adapters_are_refused(tmp_path: Path) -> None:
+    base, adapter = make_base("tiny", "qwen3"), tmp_path / "adapter"
+    export_random(adapter, base, ADAPTER)
+    unknown = r"the base is a gpt2, whose adapters are not written as GGUF; known: .*qwen3"
     phi3 = AutoConfig.for_model("phi3", num_hidden_layers=1)
-    with pytest.raises(ValueError, match="has no name in GGUF for phi3"):
-        write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", phi3)
+
+    for config, message in (
+        (AutoConfig.for_model("gpt2"), unknown),
+        (phi3, "has no name in GGUF for phi3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_gguf_adapter(tmp_path / "out.gguf", adapter, config)
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": 99}))
+    with pytest.raises(ValueError, match="edited or damaged since"):
+        write_gguf_adapter(tmp_path / "out.gguf", adapter, base.model.config)
 
     assert not list(tmp_path.glob("*.gguf*"))
     assert not list(tmp_path.glob(".*"))
-
-
-def test_an_altered_adapter_is_not_converted(tmp_path: Path) -> None:
-    base = make_base("tiny", "qwen3")
-    export_random(tmp_path / "adapter", base, ADAPTER)
-    path = tmp_path / "adapter" / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": 99}))
-
-    with pytest.raises(ValueError, match="edited or damaged since"):
-        write_gguf_adapter(tmp_path / "out.gguf", tmp_path / "adapter", base.model.config)

@@ -4,13 +4,11 @@ Every task of a core has an adapter on every base of it; what came last counts.
 """
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 from obstore.store import MemoryStore
-from torch import Tensor
 
 from portal.artifacts import artifact
 from portal.artifacts.artifact import Artifact, TrainedHypernet, save_artifact, save_more_tasks
@@ -103,12 +101,10 @@ def test_a_half_written_artifact_is_not_seen_and_is_written_anew(registry: Regis
     [
         ("config.json", "edited or damaged"),
         ("portal.json", "not the one it is named by"),
-        (ADDED, "not readable"),
+        (ADDED, "not the number of an artifact"),
     ],
 )
-def test_what_was_edited_is_refused_by_name(
-    registry: Registry, artifact: Path, name: str, message: str
-) -> None:
+def test_what_was_edited_is_refused(registry: Registry, artifact: Path, name: str, message: str) -> None:
     member = registry.add(artifact)
     data = (member.folder / name).read_bytes()
     (member.folder / name).write_bytes(data.replace(b"{", b"{ ", 1) if name != ADDED else b"{}")
@@ -186,11 +182,12 @@ def port(folder: Path, artifact: Path, base: Base) -> None:
     save_artifact(folder, base=base, trained=trained, record=RunRecord.of(run))
 
 
-def teach(folder: Path, artifact: Path, base: Base, latents: Mapping[str, Tensor]) -> Path:
-    """The artifact with new tasks at these latents, in the folder."""
+def teach(folder: Path, artifact: Path, base: Base, **latents: float) -> Path:
+    """The artifact with new tasks in the folder, whose latents have this value throughout."""
     run = make_run("taught", base.name, adapter=ADAPTER, hypernet=HYPERNET)
-    start = Artifact.load(artifact)
-    save_more_tasks(folder, start, latents, source=start.as_source(), base=base, record=RunRecord.of(run))
+    start, record = Artifact.load(artifact), RunRecord.of(run)
+    values = {task: torch.full((HYPERNET.d_latent,), value) for task, value in latents.items()}
+    save_more_tasks(folder, start, values, source=start.as_source(), base=base, record=record)
     return folder
 
 
@@ -202,9 +199,8 @@ def only(filled: Registry) -> AdapterMatrix:
 def test_a_task_that_was_taught_on_one_base_has_an_adapter_on_every_base(
     filled: Registry, bases: dict[str, Base], tmp_path: Path
 ) -> None:
-    taught = filled.add(
-        teach(tmp_path / "taught", tmp_path / "small", bases["small"], {"new": torch.ones(5)}), {"new": SCORE}
-    )
+    folder = teach(tmp_path / "taught", tmp_path / "small", bases["small"], new=1.0)
+    taught = filled.add(folder, {"new": SCORE})
 
     matrix = only(filled)
 
@@ -225,8 +221,8 @@ def test_a_task_that_was_taught_on_one_base_has_an_adapter_on_every_base(
 def test_adapters_of_many_tasks_read_each_runs_record_once(
     filled: Registry, bases: dict[str, Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new = {f"new_{number}": torch.full((HYPERNET.d_latent,), float(number)) for number in range(3)}
-    filled.add(teach(tmp_path / "taught", tmp_path / "small", bases["small"], new))
+    new = {f"new_{number}": float(number) for number in range(3)}
+    filled.add(teach(tmp_path / "taught", tmp_path / "small", bases["small"], **new))
     read: list[Path] = []
     monkeypatch.setattr(artifact, "read_run_record", read.append)
 
@@ -241,9 +237,9 @@ def test_of_several_latents_of_a_task_the_last_one_counts_with_its_own_scores(
     filled: Registry, bases: dict[str, Base], tmp_path: Path
 ) -> None:
     source = tmp_path / "small"
-    first = teach(tmp_path / "first", source, bases["small"], {"new": torch.ones(5)})
-    second = teach(tmp_path / "second", source, bases["small"], {"new": torch.full((5,), 2.0)})
-    third = teach(tmp_path / "third", first, bases["small"], {"other": torch.full((5,), 3.0)})
+    first = teach(tmp_path / "first", source, bases["small"], new=1.0)
+    second = teach(tmp_path / "second", source, bases["small"], new=2.0)
+    third = teach(tmp_path / "third", first, bases["small"], other=3.0)
     filled.add(first, {"new": SCORE})
     last = filled.add(second)
     filled.add(third)  # it has the first latent of `new` again, which makes it no newer
@@ -256,8 +252,8 @@ def test_of_several_latents_of_a_task_the_last_one_counts_with_its_own_scores(
 
 def test_teaching_makes_no_new_converter(filled: Registry, bases: dict[str, Base], tmp_path: Path) -> None:
     before = only(filled).cell("small", "sums").converter
-    taught = teach(tmp_path / "taught", tmp_path / "small", bases["small"], {"new": torch.ones(5)})
-    again = teach(tmp_path / "again", taught, bases["small"], {"more": torch.ones(5)})
+    taught = teach(tmp_path / "taught", tmp_path / "small", bases["small"], new=1.0)
+    again = teach(tmp_path / "again", taught, bases["small"], more=1.0)
 
     filled.add(taught, {"sums": SCORE})
     member = filled.add(again)
@@ -286,11 +282,11 @@ def test_a_core_of_its_own_is_a_matrix_of_its_own(
     assert (first.bases, second.bases) == (("small", "large"), ("small",))
     assert choose_matrix([first, second], ("large",), None, None) is first
     assert choose_matrix([first, second], ("small",), ("sums",), second.core[:8]) is second
-    with pytest.raises(ValueError, match=f"name one of them with --core: {first.core[:12]}, "):
-        choose_matrix([first, second], ("small",), ("sums",), None)
-    with pytest.raises(ValueError, match="no artifact for base 'lrge'; did you mean 'large'"):
-        choose_matrix([first, second], ("lrge",), None, None)
-    with pytest.raises(ValueError, match="no latent for task 'sum'; did you mean 'sums'"):
-        choose_matrix([first, second], ("small",), ("sum",), None)
-    with pytest.raises(ValueError, match="no core 'xyz'"):
-        choose_matrix([first, second], (), None, "xyz")
+    for base, task, core, message in (
+        ("small", "sums", None, f"name one of them with --core: {first.core[:12]}, "),
+        ("lrge", "sums", None, "no artifact for base 'lrge'; did you mean 'large'"),
+        ("small", "sum", None, "no latent for task 'sum'; did you mean 'sums'"),
+        ("small", "sums", "xyz", "no core 'xyz'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            choose_matrix([first, second], (base,), (task,), core)

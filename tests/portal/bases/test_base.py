@@ -7,6 +7,7 @@ meets of a mixture: by the config's count of experts per token, against counted 
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def refusal(act: Callable[[], object]) -> str:
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_a_saved_base_loads_with_its_weights_frozen_in_fp32_and_evaluation_mode(
-    saved: dict[str, Path], family: str
+    saved: dict[str, Path], family: str, tmp_path: Path
 ) -> None:
     original = make_model(family, hidden=24, layers=2, seed=0)
 
@@ -89,16 +90,10 @@ def test_a_saved_base_loads_with_its_weights_frozen_in_fp32_and_evaluation_mode(
     assert (base.num_layers, base.layer_path, base.device.type) == (2, "model.layers", "cpu")
     layers = original.get_submodule("model.layers")
     assert base.num_decoder_params == sum(parameter.numel() for parameter in layers.parameters())
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_sites_known_from_the_config_alone_are_those_of_the_loaded_model(
-    saved: dict[str, Path], family: str, tmp_path: Path
-) -> None:
-    for name in ("config.json",):
-        shutil.copy(saved[family] / name, tmp_path / name)
-
-    assert base_sites(str(tmp_path)) == load_base(str(saved[family])).sites
+    shutil.copy(saved[family] / "config.json", tmp_path)
+    assert base_sites(str(tmp_path)) == base.sites  # known from the config alone
+    assert base.public_name == str(saved[family])
+    assert base.text_config.model_type == json.loads((tmp_path / "config.json").read_text())["model_type"]
 
 
 def test_weights_in_fp16_are_widened_to_fp32(folder: Path) -> None:
@@ -151,8 +146,9 @@ def test_weights_that_are_placed_while_they_are_read_go_to_the_workers_gpu_by_it
     assert found == {"device_map": {"": torch.device("cuda", 3)}}
 
 
-def test_a_base_is_pinned_by_the_digest_of_its_files(folder: Path) -> None:
+def test_a_base_is_pinned_by_the_digest_of_its_own_files(folder: Path) -> None:
     planned = resolve(str(folder))
+    (folder / "README.md").write_text("words")
 
     assert (planned.name, planned.revision) == (str(folder), folder_digest(folder))
     assert load_base(str(folder), revision=planned.revision).revision == planned.revision
@@ -173,47 +169,50 @@ def test_a_base_whose_files_changed_since_the_plan_is_refused(folder: Path, name
     assert folder_digest(folder)[:12] in message
 
 
-def test_files_that_are_no_part_of_the_base_do_not_change_its_digest(folder: Path) -> None:
-    before = folder_digest(folder)
-    (folder / "README.md").write_text("words")
-
-    assert folder_digest(folder) == before
-
-
 def change_weights(folder: Path, **changes: torch.Tensor | None) -> None:
     tensors = load_file(folder / "model.safetensors") | changes
     kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def test_weights_with_a_missing_tensor_are_refused_naming_it(folder: Path) -> None:
-    change_weights(folder, **{"model.layers.1.mlp.up_proj.weight": None})
-
-    message = refusal(lambda: load_base(str(folder)))
-
-    assert "missing_keys: ['model.layers.1.mlp.up_proj.weight']" in message
+def change_json(folder: Path, file: str = "config.json", **changes: object) -> None:
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_weights_with_a_tensor_too_many_are_refused_naming_it(folder: Path) -> None:
-    change_weights(folder, **{"model.layers.7.mlp.up_proj.weight": torch.zeros(2, 2)})
-
-    message = refusal(lambda: load_base(str(folder)))
-
-    assert "unexpected_keys: ['model.layers.7.mlp.up_proj.weight']" in message
-
-
-def test_weights_of_another_shape_are_refused_naming_the_tensor(folder: Path) -> None:
-    change_weights(folder, **{"model.layers.1.mlp.up_proj.weight": torch.zeros(2, 2)})
-
-    assert "model.layers.1.mlp.up_proj.weight" in refusal(lambda: load_base(str(folder)))
-
-
-@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999])
-def test_weights_that_were_cut_short_are_refused(folder: Path, kept: float) -> None:
+def cut_weights(folder: Path, kept: float) -> None:
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[: int(kept * len(data))])
 
-    assert repr(str(folder)) in refusal(lambda: load_base(str(folder)))
+
+UP, FURTHER = "model.layers.1.mlp.up_proj.weight", "model.layers.7.mlp.up_proj.weight"
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a tensor is missing": (lambda base: change_weights(base, **{UP: None}), f"missing_keys: ['{UP}']"),
+    "a tensor too many": (
+        lambda base: change_weights(base, **{FURTHER: torch.zeros(2, 2)}),
+        f"unexpected_keys: ['{FURTHER}']",
+    ),
+    "another shape": (lambda base: change_weights(base, **{UP: torch.zeros(2, 2)}), UP),
+    "cut to nothing": (partial(cut_weights, kept=0.0), ""),
+    "cut in the header": (partial(cut_weights, kept=0.001), ""),
+    "cut in half": (partial(cut_weights, kept=0.5), ""),
+    "cut at the end": (partial(cut_weights, kept=0.999), ""),
+    "no weights": (lambda base: (base / "model.safetensors").unlink(), ""),
+    "no config": (lambda base: (base / "config.json").unlink(), ""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_weights_and_folders_that_are_not_whole_are_refused_naming_what_is_wrong(
+    folder: Path, damage: str
+) -> None:
+    act, message = DAMAGES[damage]
+    act(folder)
+
+    found = refusal(lambda: load_base(str(folder)))
+
+    assert str(folder) in found
+    assert message in found
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"model_type": "no such family"}'])
@@ -224,17 +223,16 @@ def test_a_config_that_cannot_be_read_is_refused(folder: Path, content: str) -> 
         assert f"base {str(folder)!r}: cannot be read from" in refusal(lambda act=act: act(str(folder)))
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_folder_without_weights_or_config_is_refused(folder: Path, name: str) -> None:
-    (folder / name).unlink()
+def test_a_tokenizer_that_does_not_fit_its_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    without = write_base(tmp_path / "without", "gemma3", bos=False)
+    gemma = write_base(tmp_path / "gemma", "gemma3")
+    change_json(gemma, bos_token_id=7)
+    change_json(folder, vocab_size=50)
 
-    assert str(folder) in refusal(lambda: load_base(str(folder)))
-
-
-def test_a_gemma_whose_tokenizer_adds_no_bos_is_refused(tmp_path: Path) -> None:
-    write_base(tmp_path, "gemma3", bos=False)
-
-    assert "does not put BOS first" in refusal(lambda: load_base(str(tmp_path)))
+    assert "does not put BOS first" in refusal(lambda: load_base(str(without)))
+    assert "BOS is 1 in its tokenizer and 7 in its config" in refusal(lambda: load_tokenizer(str(gemma)))
+    message = refusal(lambda: load_tokenizer(str(folder)))
+    assert "its tokenizer has token 102, the model only 50" in message
 
 
 @pytest.mark.parametrize(
@@ -243,40 +241,15 @@ def test_a_gemma_whose_tokenizer_adds_no_bos_is_refused(tmp_path: Path) -> None:
 def test_bos_is_put_first_where_a_llama_tokenizers_settings_say_so(
     saved: dict[str, Path], tmp_path: Path, named: str, first: bool
 ) -> None:
-    shutil.copytree(saved["llama"], tmp_path / "base")
-    path = tmp_path / "base" / "tokenizer_config.json"
+    base = Path(shutil.copytree(saved["llama"], tmp_path / "base"))
+    byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
+    change_json(base, "tokenizer.json", post_processor=byte_level)
     own = {"bos_token": "<bos>", "add_bos_token": True, "tokenizer_class": named}
-    path.write_text(json.dumps(json.loads(path.read_text()) | own))
-    byte_level = tmp_path / "base" / "tokenizer.json"
-    definition = json.loads(byte_level.read_text())
-    definition["post_processor"] = {
-        "type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True,
-    }  # fmt: skip
-    byte_level.write_text(json.dumps(definition))
+    change_json(base, "tokenizer_config.json", **own)
 
-    tokenizer = load_tokenizer(str(tmp_path / "base"))
+    tokenizer = load_tokenizer(str(base))
 
     assert (tokenizer("a b").input_ids[0] == tokenizer.bos_token_id) is first
-
-
-def test_a_tokenizer_with_another_bos_than_the_config_names_is_refused(tmp_path: Path) -> None:
-    write_base(tmp_path, "gemma3")
-    change_config(tmp_path, bos_token_id=7)
-
-    message = refusal(lambda: load_tokenizer(str(tmp_path)))
-    assert "BOS is 1 in its tokenizer and 7 in its config" in message
-
-
-def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) -> None:
-    change_config(folder, vocab_size=50)
-
-    message = refusal(lambda: load_tokenizer(str(folder)))
-    assert "its tokenizer has token 102, the model only 50" in message
-
-
-def change_config(folder: Path, **changes: object) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
 
 
 def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
@@ -307,15 +280,6 @@ def test_bases_that_tokenise_alike_share_a_tokenizer_digest(saved: dict[str, Pat
 
     assert digests["qwen3"] == digests["llama"]
     assert digests["qwen3"] != digests["gemma3"]
-
-
-def test_artifacts_name_a_local_base_by_its_name(saved: dict[str, Path]) -> None:
-    base = load_base(str(saved["llama"]))
-
-    assert base.public_name == str(saved["llama"])
-    assert (
-        json.loads((saved["llama"] / "config.json").read_text())["model_type"] == base.text_config.model_type
-    )
 
 
 @pytest.mark.parametrize(
@@ -351,12 +315,32 @@ class OwnTokenizer(PreTrainedTokenizerFast):
 """
 
 
-def with_own_code(folder: Path, file: str, **changes: object) -> Path:
-    """The base with changed keys in one of its files, and with a module that notes that it ran."""
-    path = folder / file
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+@pytest.fixture
+def with_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A base with a module that notes that it ran, and a user who answers yes to every question."""
+    monkeypatch.setattr("builtins.input", lambda prompt="": "y")
     (folder / "own.py").write_text(CODE)
     return folder
+
+
+def test_code_beside_a_model_of_an_unknown_type_is_never_run(with_code: Path) -> None:
+    code = {"AutoConfig": "own.OwnConfig"}
+    change_json(with_code, model_type="own", auto_map=code, architectures=["OwnModel"])
+
+    for act in (base_config, base_layout, load_base, load_tokenizer):
+        message = refusal(lambda act=act: act(str(with_code)))
+        assert "needs code that comes with it, which is never run" in message
+    assert not (with_code / "ran").exists()
+
+
+def test_a_known_model_and_its_tokenizer_are_loaded_without_the_code_beside_them(with_code: Path) -> None:
+    own = {"auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}, "tokenizer_class": "OwnTokenizer"}
+    change_json(with_code, "tokenizer_config.json", **own)
+    load_tokenizer(str(with_code))
+    change_json(with_code, auto_map={"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"})
+
+    assert load_base(str(with_code)).model.config.model_type == "qwen3"
+    assert not (with_code / "ran").exists()
 
 
 def test_weights_for_which_there_is_no_room_are_no_unreadable_base(
@@ -373,42 +357,6 @@ def test_weights_for_which_there_is_no_room_are_no_unreadable_base(
         load_base(str(folder))
 
 
-@pytest.fixture
-def agreeing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user who answers yes to every question."""
-    monkeypatch.setattr("builtins.input", lambda prompt="": "y")
-
-
-@pytest.mark.usefixtures("agreeing")
-def test_code_beside_a_model_of_an_unknown_type_is_never_run(folder: Path) -> None:
-    code = {"AutoConfig": "own.OwnConfig"}
-    with_own_code(folder, "config.json", model_type="own", auto_map=code, architectures=["OwnModel"])
-
-    for act in (base_config, base_layout, load_base, load_tokenizer):
-        assert "needs code that comes with it, which is never run" in refusal(
-            lambda act=act: act(str(folder))
-        )
-    assert not (folder / "ran").exists()
-
-
-@pytest.mark.usefixtures("agreeing")
-def test_a_tokenizer_of_its_own_code_is_never_run(folder: Path) -> None:
-    own = {"auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}, "tokenizer_class": "OwnTokenizer"}
-    with_own_code(folder, "tokenizer_config.json", **own)
-
-    load_tokenizer(str(folder))
-    assert not (folder / "ran").exists()
-
-
-@pytest.mark.usefixtures("agreeing")
-def test_a_model_that_transformers_knows_is_loaded_without_the_code_beside_it(folder: Path) -> None:
-    code = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
-    with_own_code(folder, "config.json", auto_map=code)
-
-    assert load_base(str(folder)).model.config.model_type == "qwen3"
-    assert not (folder / "ran").exists()
-
-
 def outline(name: str) -> Any:
     config = outline_config(name)
     with torch.device("meta"):
@@ -421,14 +369,25 @@ def layers_of(places: dict[str, int], path: str) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["qwen3-8b", "qwen3-4b", "gemma-3-4b", "ministral-3-3b", "smollm2-360m"])
-@pytest.mark.parametrize("count", [2, 3, 4, 8])
-def test_layers_are_whole_in_order_and_every_parameter_has_a_place(name: str, count: int) -> None:
-    model = outline(name)
-    path = find_layer_path(model)
+def test_layers_are_whole_in_order_and_every_parameter_has_a_place(name: str) -> None:
+    for count in (2, 3, 4, 8):
+        assert_divided(outline(name), count)
 
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_bigcode", "qwen3_5_text", "llama4_text", "opt", "bloom"])
+def test_families_of_other_layouts_are_divided(family: str) -> None:
+    assert_divided(tiny_outline(family), 2)
+
+
+def tiny_outline(family: str) -> Any:
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(tiny_config(family))
+
+
+def assert_divided(model: Any, count: int) -> None:
     places = divide(model, count, "default", torch.bfloat16)
 
-    order = layers_of(places, path)
+    order = layers_of(places, find_layer_path(model))
     assert order == sorted(order)
     assert set(order) == set(range(count))
     for parameter, _ in model.named_parameters():
@@ -478,33 +437,11 @@ def test_4_bit_linears_make_layers_smaller_beside_an_embedding() -> None:
     assert max(packed) < 1.1 * min(packed)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gpt_bigcode", "qwen3_5_text", "llama4_text", "opt", "bloom"])
-def test_families_of_other_layouts_are_divided(family: str) -> None:
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(tiny_config(family))
-
-    places = divide(model, 2, "default", torch.bfloat16)
-
-    for parameter, _ in model.named_parameters():
-        assert sum(f"{parameter}.".startswith(f"{place}.") for place in places) == 1
-    assert set(layers_of(places, find_layer_path(model))) == {0, 1}
-    weights = sum({id(each): each.numel() for each in model.parameters()}.values())
-    assert sum(part_bytes(model, places, "default", torch.bfloat16)) == 2 * weights
-
-
-def test_layers_that_share_weights_are_refused() -> None:
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(tiny_config("zamba2"))
-
+def test_layers_that_share_weights_and_fewer_than_gpus_are_refused() -> None:
     with pytest.raises(ValueError, match="its layers share weights, so they cannot be divided over GPUs"):
-        divide(model, 2, "default", torch.bfloat16)
-
-
-def test_fewer_layers_than_gpus_are_refused() -> None:
-    model = outline("village-qwen3-xs")
-
+        divide(tiny_outline("zamba2"), 2, "default", torch.bfloat16)
     with pytest.raises(ValueError, match=r"^3 layers cannot be divided over 4 GPUs$"):
-        divide(model, 4, "default", torch.bfloat16)
+        divide(outline("village-qwen3-xs"), 4, "default", torch.bfloat16)
 
 
 def active_billions(config: object) -> float:
@@ -546,7 +483,6 @@ def test_a_base_counts_the_experts_that_a_token_meets(family: str) -> None:
 
 
 def test_a_dense_base_has_no_idle_parameters() -> None:
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(outline_config("qwen3-8b"))
+    model = outline("qwen3-8b")
 
     assert idle_params(model, model.config) == 0

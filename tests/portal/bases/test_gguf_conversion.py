@@ -3,6 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 import torch
 
@@ -14,46 +16,41 @@ from portal.storage.paths import file_sha256
 from tests.support.gguf_files import tiny_llama, write_gguf
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a GGUF file may be written; conversions go to a folder of their own."""
     monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "tiny.gguf"
 
 
-def test_a_file_of_whole_weights_has_the_models_own_logits(tmp_path: Path) -> None:
+def test_a_file_of_whole_weights_has_the_models_own_logits_and_tokens(path: Path) -> None:
     model = tiny_llama()
-    path = write_gguf(tmp_path / "tiny.gguf", model)
 
-    base = load_base(str(path))
+    base = load_base(str(write_gguf(path, model)))
 
     ids = torch.arange(2, 40)[None]
     with torch.inference_mode():
         assert torch.equal(base.model(input_ids=ids).logits, model(input_ids=ids).logits)
     assert (base.num_layers, base.revision) == (2, file_sha256(path))
+    tokens = base.tokenizer("hell 12 wé").input_ids  # digits are split, "he" and "ll" are merged
+    assert base.tokenizer.convert_ids_to_tokens(tokens)[:7] == [
+        "<|start|>", "he", "ll", "Ġ", "1", "2", "Ġw",
+    ]  # fmt: skip
+    assert base.tokenizer.decode(tokens[1:]) == "hell 12 wé"
 
 
-def test_a_quantised_file_is_read_as_its_quantised_numbers(tmp_path: Path) -> None:
+def test_a_quantised_file_is_read_as_its_quantised_numbers(path: Path) -> None:
     model = tiny_llama()
-    path = write_gguf(tmp_path / "tiny.gguf", model, kind="Q8_0")
 
-    weight = load_base(str(path)).model.model.layers[0].mlp.up_proj.weight
+    weight = load_base(str(write_gguf(path, model, kind="Q8_0"))).model.model.layers[0].mlp.up_proj.weight
 
     whole = model.model.layers[0].mlp.up_proj.weight
     assert not torch.equal(weight, whole)
     assert (weight - whole).abs().max() < whole.abs().max() / 127
 
 
-def test_the_tokenizer_splits_digits_merges_and_starts_with_bos(tmp_path: Path) -> None:
-    base = load_base(str(write_gguf(tmp_path / "tiny.gguf", tiny_llama())))
-
-    tokens = base.tokenizer.convert_ids_to_tokens(base.tokenizer("hell 12 wé").input_ids)
-
-    assert tokens[:5] == ["<|start|>", "he", "ll", "Ġ", "1"]
-    assert tokens[5:7] == ["2", "Ġw"]
-    assert base.tokenizer.decode(base.tokenizer("hell 12 wé").input_ids[1:]) == "hell 12 wé"
-
-
-def test_a_file_is_converted_once(tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama())
+def test_a_file_is_converted_once(path: Path) -> None:
+    write_gguf(path, tiny_llama())
     folder, digest = converted(path)
     written = (folder / "model.safetensors").stat().st_mtime_ns
 
@@ -62,10 +59,8 @@ def test_a_file_is_converted_once(tmp_path: Path) -> None:
     assert [entry.name for entry in (cache_folder() / "gguf").iterdir()] == [folder.name]
 
 
-def test_workers_that_want_the_same_file_convert_it_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, began = write_gguf(tmp_path / "tiny.gguf", tiny_llama()), list[Path]()
+def test_workers_that_want_the_same_file_convert_it_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, _ = list[Path](), write_gguf(path, tiny_llama())
     convert = gguf_conversion._convert
     monkeypatch.setattr(gguf_conversion, "_convert", lambda *paths: began.append(paths[0]) or convert(*paths))
 
@@ -77,9 +72,8 @@ def test_workers_that_want_the_same_file_convert_it_once(
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_damaged_conversion_is_refused_naming_the_file(tmp_path: Path, name: str) -> None:
-    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama())
-    planned = resolve(str(path))
+def test_a_damaged_conversion_is_refused_naming_the_file(path: Path, name: str) -> None:
+    planned = resolve(str(write_gguf(path, tiny_llama())))
     damaged = Path(locate(str(path)).location) / name
     data = bytearray(damaged.read_bytes())
     data[len(data) // 2] ^= 1
@@ -89,9 +83,8 @@ def test_a_damaged_conversion_is_refused_naming_the_file(tmp_path: Path, name: s
         load_base(str(path), revision=planned.revision)
 
 
-def test_another_file_under_the_planned_name_is_refused(tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama())
-    planned = resolve(str(path))
+def test_another_file_under_the_planned_name_is_refused(path: Path) -> None:
+    planned = resolve(str(write_gguf(path, tiny_llama())))
     path.unlink()
     write_gguf(path, tiny_llama(), kind="Q8_0")
 
@@ -99,26 +92,18 @@ def test_another_file_under_the_planned_name_is_refused(tmp_path: Path) -> None:
         load_base(str(path), revision=planned.revision)
 
 
-def test_a_tokenizer_that_cuts_text_in_an_unknown_way_is_refused(tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(), pre="deepseek-coder")
+def test_a_tokenizer_that_cuts_text_in_an_unknown_way_is_refused(path: Path) -> None:
+    write_gguf(path, tiny_llama(), pre="deepseek-coder")
 
     with pytest.raises(ValueError, match="cuts text in a way that is not known here \\('deepseek-coder'"):
         converted(path)
 
 
-def test_a_quantisation_that_cannot_be_read_is_refused_naming_it(tmp_path: Path) -> None:
-    import gguf
-
-    path = tmp_path / "odd.gguf"
+def test_a_quantisation_that_cannot_be_read_is_refused_naming_it(path: Path) -> None:
+    kind = gguf.GGMLQuantizationType.Q8_K
+    block = np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), dtype=np.uint8)
     writer = gguf.GGUFWriter(path, "llama")
-    block_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_K][1]
-    import numpy as np
-
-    writer.add_tensor(
-        "token_embd.weight",
-        np.zeros((1, block_bytes), dtype=np.uint8),
-        raw_dtype=gguf.GGMLQuantizationType.Q8_K,
-    )
+    writer.add_tensor("token_embd.weight", block, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -128,15 +113,10 @@ def test_a_quantisation_that_cannot_be_read_is_refused_naming_it(tmp_path: Path)
         converted(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"GGUF", b"no such thing" * 100])
-def test_what_is_no_gguf_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "bad.gguf"
-    path.write_bytes(content)
-
-    with pytest.raises(ValueError, match="not readable as GGUF"):
-        converted(path)
-
-
-def test_an_absent_file_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_gguf_file_is_refused(path: Path) -> None:
     with pytest.raises(ValueError, match="no such GGUF file"):
-        locate(str(tmp_path / "none.gguf"))
+        locate(str(path))
+    for content in (b"", b"GGUF", b"no such thing" * 100):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="not readable as GGUF"):
+            converted(path)
