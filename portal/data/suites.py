@@ -34,7 +34,7 @@ from portal.tasks.builder import check_task_name
 from portal.tasks.example import SPLITS, WITHOUT_ROWS, Descriptions, Example, Lint, Written, describe
 from portal.tasks.portal14 import BUILDERS, SIZES, SizedRows, sized_rows
 from portal.tasks.prompt_folder import ExampleFile, prompt_answers, prompt_kinds, prompt_tasks, read_prompts
-from portal.tasks.records import Record, folder_records, hub_records, split_files, unread_files
+from portal.tasks.records import FolderRows, RowSource, folder_records, split_files, unread_files
 from portal.tasks.task_file import FileTask, check_is_no_file, is_task_file, load_task_file
 
 SUITES = (*embedded.SUITES, "portal14", "lm-eval")
@@ -66,9 +66,9 @@ class Suite:
     answer_of: Callable[[str], AnswerConfig | None] = lambda task: None  # how written answers are judged
     is_outline: bool = False  # whether rows have known sizes and no words, for plans alone
     unread: Callable[[str], dict[str, int]] = lambda task: {}  # rows of a task that no split reads, by place
-    _read: dict[str, Loaded] = field(default_factory=dict, repr=False, compare=False)
-    _compared: set[str] = field(default_factory=set, repr=False, compare=False)
-    _hashes: dict[tuple[str, str], str] = field(default_factory=dict, repr=False, compare=False)
+    _read: dict[str, Loaded] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _compared: set[str] = field(init=False, default_factory=set, repr=False, compare=False)
+    _hashes: dict[tuple[str, str], str] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def examples(self, task: str, split: str) -> Sequence[Example]:
         """All examples of `task` in `split` (train, validation or test); ValueError for an unknown one.
@@ -175,9 +175,6 @@ def _with_task_file(suite: Suite, own: FileTask) -> Suite:
         answer_of=lambda task: own.answers if task == name else suite.answer_of(task),
         descriptions={**suite.descriptions, **own_descriptions},
         present=(*suite.present, name) if suite.present else (),
-        _read={},
-        _compared=set(),
-        _hashes={},
     )
 
 
@@ -192,7 +189,7 @@ def outline_suite(suite: Suite) -> Suite:
     def load(task: str) -> Loaded:
         return suite.load(task) if task in suite.paths else (sized_rows(task), Lint())
 
-    return replace(suite, load=load, is_outline=True, _read={}, _compared=set(), _hashes={})
+    return replace(suite, load=load, is_outline=True)
 
 
 def split_hash(suite: Suite, task: str, split: str) -> str:
@@ -422,14 +419,9 @@ def _folder_suite(folder: Path, name: str) -> Suite:
 
 def _portal14(task: str, folder: str | None) -> Loaded:
     builder = BUILDERS[task]
-
-    def read(split: str) -> list[Record]:
-        if folder is not None:
-            return folder_records(Path(folder) / task, split)
-        assert builder.hub is not None
-        return hub_records(builder.hub.repo, builder.hub.config, builder.hub.revision, split)
-
-    return builder.examples(read)
+    source: RowSource | None = builder.hub if folder is None else FolderRows(Path(folder) / task)
+    assert source is not None
+    return builder.examples(source.read)
 
 
 def _rows_folder(data: str | None) -> str | None:

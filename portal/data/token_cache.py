@@ -6,7 +6,7 @@ processes map, and only the rows that are asked for become Python objects.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
@@ -76,45 +76,45 @@ class MappedRows(Sequence[TokenRow]):
 class MappedRowTable(RowTable):
     """A RowTable over an Arrow table: splits of up to `LARGE_ROWS` rows are read when first asked for."""
 
+    extent: Extent
+
     def __init__(self, table: pa.Table, extent: Extent) -> None:
         super().__init__(())
-        self._table, self._extent = table, extent
-        self._batches = table.to_batches()
+        self._rows, self.extent = _MappedSplits(table), extent
+
+
+class _MappedSplits(Mapping[tuple[str, str], Sequence[TokenRow]]):
+    """Rows of an Arrow table by task and split."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._batches, self._places = table.to_batches(), _places_in(table)
         self._read: dict[tuple[str, str], Sequence[TokenRow]] = {}
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(sorted({task for task, _ in self._places}))
+    def __len__(self) -> int:
+        return len(self._places)
 
-    def has(self, task: str, split: str) -> bool:
-        return (task, split) in self._places
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._places)
 
-    def rows(self, task: str, split: str) -> Sequence[TokenRow]:
-        """Rows of `task` in `split`, by id; ValueError when there are none."""
-        if (task, split) not in self._places:
-            raise ValueError(f"task {task!r} has no rows in split {split!r}")
-        if (task, split) not in self._read:
-            rows = MappedRows(self._batches, self._places[task, split])
-            self._read[task, split] = rows if len(rows) > LARGE_ROWS else rows[:]
-        return self._read[task, split]
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
 
-    @property
-    def extent(self) -> Extent:
-        return self._extent
+    def __getitem__(self, key: tuple[str, str]) -> Sequence[TokenRow]:
+        if key not in self._read:
+            rows = MappedRows(self._batches, self._places[key])
+            self._read[key] = rows if len(rows) > LARGE_ROWS else rows[:]
+        return self._read[key]
 
-    def all(self) -> list[TokenRow]:
-        """Every row, ordered by task, split and id: all of them in memory."""
-        return [row for task, split in sorted(self._places) for row in self.rows(task, split)]
 
-    @cached_property
-    def _places(self) -> dict[tuple[str, str], Places]:
-        order = pc.sort_indices(self._table.select(["task", "split", "id"]), sort_keys=_ORDER).to_numpy()
-        counts = self._table.group_by(["task", "split"]).aggregate([("id", "count")]).sort_by(_ORDER[:2])
-        places, start = {}, 0
-        for group in counts.to_pylist():
-            places[group["task"], group["split"]] = order[start : start + group["id_count"]].astype(np.int64)
-            start += group["id_count"]
-        return places
+def _places_in(table: pa.Table) -> dict[tuple[str, str], Places]:
+    """By task and split the places of its rows, in the order of their ids."""
+    order = pc.sort_indices(table.select(["task", "split", "id"]), sort_keys=_ORDER).to_numpy()
+    counts = table.group_by(["task", "split"]).aggregate([("id", "count")]).sort_by(_ORDER[:2])
+    places, start = {}, 0
+    for group in counts.to_pylist():
+        places[group["task"], group["split"]] = order[start : start + group["id_count"]].astype(np.int64)
+        start += group["id_count"]
+    return places
 
 
 def write_cache(

@@ -321,11 +321,12 @@ class RowTable:
     """Rows of many tasks and splits, each (task, split) sorted by id."""
 
     def __init__(self, rows: Iterable[TokenRow]) -> None:
-        self._rows: dict[tuple[str, str], list[TokenRow]] = {}
+        groups: dict[tuple[str, str], list[TokenRow]] = {}
         for row in rows:
-            self._rows.setdefault((row.task, row.split), []).append(row)
-        for group in self._rows.values():
-            group.sort(key=lambda row: row.id)
+            groups.setdefault((row.task, row.split), []).append(row)
+        self._rows: Mapping[tuple[str, str], Sequence[TokenRow]] = {
+            key: tuple(sorted(group, key=lambda row: row.id)) for key, group in groups.items()
+        }
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -336,10 +337,10 @@ class RowTable:
         return (task, split) in self._rows
 
     def rows(self, task: str, split: str) -> Sequence[TokenRow]:
-        """Rows of `task` in `split`; ValueError when there are none."""
+        """Rows of `task` in `split`, by id; ValueError when there are none."""
         if (task, split) not in self._rows:
             raise ValueError(f"task {task!r} has no rows in split {split!r}")
-        return tuple(self._rows[task, split])
+        return self._rows[task, split]
 
     @cached_property
     def extent(self) -> "Extent":

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -71,7 +71,7 @@ class Scored:
         return -self.scores[self.row.gold]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskMetrics:
     """Metrics of one task: accuracies in 0..1 (normalised ones by unit), log-loss in nats per gold token.
 
@@ -82,16 +82,16 @@ class TaskMetrics:
     """
 
     num_examples: int
-    chance: float
-    majority: float | None
-    acc: float | None
-    acc_norm: dict[str, float]
+    chance: float = 0.0
+    majority: float | None = None
+    acc: float | None = None
+    acc_norm: dict[str, float] = field(default_factory=dict)
     log_loss: float
     gold_tokens: int
-    ties: int
+    ties: int = 0
     metric: str
     score: float
-    unended: int
+    unended: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,13 +191,8 @@ def summarise(scored: Sequence[Scored], metric: str | None = None) -> TaskMetric
         assert len(judged) == count, "every row has its answer"
         return TaskMetrics(
             num_examples=count,
-            chance=0.0,
-            majority=None,
-            acc=None,
-            acc_norm={},
             log_loss=log_loss,
             gold_tokens=gold_tokens,
-            ties=0,
             metric=metric,
             score=math.fsum(each.value for each in judged) / count,
             unended=sum(each.reason == "length" for each in judged),
@@ -214,7 +209,6 @@ def summarise(scored: Sequence[Scored], metric: str | None = None) -> TaskMetric
         ties=sum(item.is_tied for item in scored),
         metric=ACC_NORM,
         score=acc_norm["chars"],
-        unended=0,
     )
 
 

@@ -132,65 +132,6 @@ class RowsNotAtHandError(ValueError):
     """A hub data set that could not be read: it is neither on this machine nor within reach."""
 
 
-@dataclass(frozen=True)
-class HubSource:
-    """Where a data set is published. `revision` is a commit; None only where a user named none."""
-
-    repo: str
-    config: str | None
-    revision: str | None
-
-
-def hub_records(repo: str, config: str | None, revision: str | None, split: str) -> list[Record]:
-    """The rows of a split of a hub data set at a pinned revision; no code of the repository is run.
-
-    ValueError, with a remedy, when the hub cannot be reached, the repository is gated or absent, or there is
-    no such split.
-    """
-    import datasets
-
-    with _hub_errors(repo, config, f", split {split!r}"):
-        return datasets.load_dataset(repo, config, split=split, revision=revision).to_list()
-
-
-def hub_splits(repo: str, config: str | None, revision: str | None) -> dict[str, int]:
-    """The number of rows of every split of a hub data set; ValueError like `hub_records`.
-
-    It fetches nothing that `hub_records` does not: the library always prepares all splits.
-    """
-    import datasets
-
-    with _hub_errors(repo, config, ""):
-        splits = datasets.load_dataset(repo, config, revision=revision)
-        return {str(name): len(rows) for name, rows in splits.items()}
-
-
-@contextmanager
-def _hub_errors(repo: str, config: str | None, split: str) -> Iterator[None]:
-    """Turn the errors of `datasets` into ValueErrors of one line with a remedy."""
-    import datasets
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    datasets.disable_progress_bars()
-    where = f"data set {repo!r}" + (f" ({config})" if config else "")
-    switched_off = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = switched_off or not hub_answers()  # else it is asked for half a minute
-    try:
-        yield
-    except (RepositoryNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
-        if isinstance(error, GatedRepoError) or "gated" in str(error):
-            raise ValueError(f"{where} is gated: accept its terms on the hub, then set HF_TOKEN") from None
-        hint = "" if os.environ.get("HF_TOKEN") else "; if it is private or gated, set HF_TOKEN"
-        raise ValueError(f"{where}: not found on the hub ({one_line(error, most=300)}){hint}") from None
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise RowsNotAtHandError(
-            f"{where}{split}: cannot be read ({one_line(error, most=300)}); "
-            "without the hub, name a folder of its rows with --data or PORTAL_DATA"
-        ) from None
-    finally:
-        datasets.config.HF_HUB_OFFLINE = switched_off
-
-
 class RowSource(Protocol):
     """Rows by the publisher's splits."""
 
@@ -266,14 +207,24 @@ class FolderRows:
 
 
 @dataclass(frozen=True)
-class HubRows:
-    """A data set on the hub."""
+class HubSource:
+    """A data set on the hub. `revision` is a commit; None only where a user named none."""
 
-    hub: HubSource
+    repo: str
+    config: str | None
+    revision: str | None
 
     def read(self, split: str) -> list[Record]:
-        """Rows of the split, which may be an expression such as `train[:80%]`."""
-        return hub_records(self.hub.repo, self.hub.config, self.hub.revision, split)
+        """Rows of the split, which may be an expression such as `train[:80%]`; none of its code is run.
+
+        ValueError, with a remedy, when the hub cannot be reached, the repository is gated or absent, or there
+        is no such split.
+        """
+        import datasets
+
+        with self._errors(f", split {split!r}"):
+            rows = datasets.load_dataset(self.repo, self.config, split=split, revision=self.revision)
+            return rows.to_list()
 
     def has(self, split: str) -> bool:
         return split in self._counts
@@ -281,14 +232,47 @@ class HubRows:
     def unread(self, used: Collection[str]) -> dict[str, int]:
         named = {part.partition("[")[0].strip() for split in used for part in split.split("+")}
         return {
-            f"split {split!r} of {self.hub.repo}": count
+            f"split {split!r} of {self.repo}": count
             for split, count in sorted(self._counts.items())
             if split not in named
         }
 
     @cached_property
     def _counts(self) -> dict[str, int]:
-        return hub_splits(self.hub.repo, self.hub.config, self.hub.revision)
+        """Rows by split. It fetches no more than `read` does: the library always prepares all splits."""
+        import datasets
+
+        with self._errors(""):
+            splits = datasets.load_dataset(self.repo, self.config, revision=self.revision)
+            return {str(name): len(rows) for name, rows in splits.items()}
+
+    @contextmanager
+    def _errors(self, split: str) -> Iterator[None]:
+        """Turn the errors of `datasets` into ValueErrors of one line with a remedy."""
+        import datasets
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+        datasets.disable_progress_bars()
+        where = f"data set {self.repo!r}" + (f" ({self.config})" if self.config else "")
+        switched_off = datasets.config.HF_HUB_OFFLINE
+        # a hub that does not answer would be asked for half a minute
+        datasets.config.HF_HUB_OFFLINE = switched_off or not hub_answers()
+        try:
+            yield
+        except (RepositoryNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
+            if isinstance(error, GatedRepoError) or "gated" in str(error):
+                raise ValueError(
+                    f"{where} is gated: accept its terms on the hub, then set HF_TOKEN"
+                ) from None
+            hint = "" if os.environ.get("HF_TOKEN") else "; if it is private or gated, set HF_TOKEN"
+            raise ValueError(f"{where}: not found on the hub ({one_line(error, most=300)}){hint}") from None
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            raise RowsNotAtHandError(
+                f"{where}{split}: cannot be read ({one_line(error, most=300)}); "
+                "without the hub, name a folder of its rows with --data or PORTAL_DATA"
+            ) from None
+        finally:
+            datasets.config.HF_HUB_OFFLINE = switched_off
 
 
 def unread_files(folder: Path, used: Collection[str]) -> dict[str, int]:

@@ -57,7 +57,6 @@ from portal.tasks.records import (
     ROW_SUFFIXES,
     FileRows,
     FolderRows,
-    HubRows,
     HubSource,
     Record,
     RowSource,
@@ -287,7 +286,7 @@ def _templates(path: Path) -> FileTask:
         )
     builder = Builder(
         file.task or path.stem,
-        rows.hub if isinstance(rows, HubRows) else None,
+        rows if isinstance(rows, HubSource) else None,
         file.licence,
         tuple(sorted({name.partition(".")[0] for name in named})),
         lambda record: _draft(file, record),
@@ -304,7 +303,7 @@ def _templates(path: Path) -> FileTask:
 
 def _rows_of(file: TaskFile, folder: Path) -> RowSource:
     if file.hub is not None:
-        return HubRows(HubSource(file.hub.repo, file.hub.config, file.hub.revision))
+        return HubSource(file.hub.repo, file.hub.config, file.hub.revision)
     assert file.data is not None
     place = folder / file.data
     return FileRows(place) if place.is_file() else FolderRows(place)

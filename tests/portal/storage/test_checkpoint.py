@@ -190,10 +190,17 @@ def test_a_save_that_fails_at_any_flush_leaves_a_whole_checkpoint(
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_written_whole_or_stays_as_it_was_and_leaves_no_temporary_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "deeper" / "value.json"
+    write_bytes_atomic(path, b"abc")
+    assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     write_json_atomic(path, {"b": 1, "a": [None]})
     before = path.read_bytes()
+    assert [path.name for path in path.parent.iterdir()] == ["value.json"]
+    assert json.loads(before) == {"a": [None], "b": 1}
+    assert before.endswith(b"\n")
 
     def disk_full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -201,17 +208,4 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         write_bytes_atomic(path, b"new")
-
     assert path.read_bytes() == before
-    assert json.loads(before) == {"a": [None], "b": 1}
-    assert before.endswith(b"\n")
-
-
-def test_a_replaced_file_leaves_no_temporary_name_behind(tmp_path: Path) -> None:
-    write_bytes_atomic(tmp_path / "value", b"old")
-    write_bytes_atomic(tmp_path / "value", b"abc")
-
-    assert [path.name for path in tmp_path.iterdir()] == ["value"]
-    assert file_sha256(tmp_path / "value") == (
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )

@@ -14,14 +14,11 @@ import pytest
 from portal.tasks.records import (
     FileRows,
     FolderRows,
-    HubRows,
     HubSource,
     Record,
     RowSource,
     count_records,
     folder_records,
-    hub_records,
-    hub_splits,
     read_records,
     split_files,
     stream_records,
@@ -108,7 +105,7 @@ def test_a_hub_that_does_not_answer_is_not_asked_again(
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda self, repo, **_: asked.append(repo))
 
     with pytest.raises(ValueError, match="OfflineModeIsEnabled"):
-        hub_records("nobody/nothing", None, "0" * 40, "train")
+        HubSource("nobody/nothing", None, "0" * 40).read("train")
 
     assert asked == []
     assert datasets.config.HF_HUB_OFFLINE is False
@@ -121,9 +118,10 @@ def test_a_data_set_that_cannot_be_fetched_says_what_would_do(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
 
-    for read in (hub_splits, lambda *place: hub_records(*place, "train")):
+    source = HubSource("nobody/nothing", None, "0" * 40)
+    for ask in (source.has, source.read):
         with pytest.raises(ValueError, match=r"data set 'nobody/nothing'.*--data or PORTAL_DATA") as error:
-            read("nobody/nothing", None, "0" * 40)
+            ask("train")
         assert "\n" not in str(error.value)
 
 
@@ -141,7 +139,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     entries = "".join(f"  - {{split: {split}, path: {split}.jsonl}}\n" for split in COUNTS)
     text = f"---\nconfigs:\n- config_name: a\n  data_files:\n{entries}---\n"
     (tmp_path / "rows" / "README.md").write_text(text)
-    return HubRows(HubSource(str(tmp_path / "rows"), "a", None))
+    return HubSource(str(tmp_path / "rows"), "a", None)
 
 
 def test_every_source_has_the_same_rows_by_split_and_counts_those_left_out(source: RowSource) -> None:
@@ -157,7 +155,7 @@ def test_a_part_of_a_split_of_the_hub_counts_as_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     for split in ("train", "validation", "test"):
         write(tmp_path / "rows" / f"{split}.jsonl", [{"n": n} for n in range(10)])
-    hub = HubRows(HubSource(str(tmp_path / "rows"), None, None))
+    hub = HubSource(str(tmp_path / "rows"), None, None)
 
     assert len(hub.read("train[:80%]+validation")) == 18
     unread = hub.unread(("train[:80%]+validation", "train[80%:]"))

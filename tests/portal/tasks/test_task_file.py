@@ -193,7 +193,11 @@ def test_rows_of_splits_that_nobody_named_are_refused_and_counted_where_some_wer
     form: str, tmp_path: Path
 ) -> None:
     counts = {"train": 30, "dev": 7, "test": 5}
+    write_jsonl(tmp_path / "all.jsonl", capitals(0, 40))
+    (tmp_path / "capitals.yaml").write_text(YAML.replace("data: rows", "data: all.jsonl"))
 
+    with pytest.raises(ValueError, match="its rows have no column 'split'; leave 'splits' out"):
+        open_suite(None, [str(tmp_path / "capitals.yaml")])
     with pytest.raises(ValueError, match=r"dev.*: its rows would be left out.* name the splits to read"):
         open_suite(None, [write_splits(tmp_path, form, **counts)])
     suite, _ = open_suite(None, [write_splits(tmp_path, form, "splits: {train: train}\n", **counts)])
@@ -202,35 +206,23 @@ def test_rows_of_splits_that_nobody_named_are_refused_and_counted_where_some_wer
     assert sizes(suite, "capitals") == [21, 3, 6]
 
 
-def test_splits_that_one_data_file_does_not_name_are_refused(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "all.jsonl", capitals(0, 40))
-    (tmp_path / "capitals.yaml").write_text(YAML.replace("data: rows", "data: all.jsonl"))
-
-    with pytest.raises(ValueError, match="its rows have no column 'split'; leave 'splits' out"):
-        open_suite(None, [str(tmp_path / "capitals.yaml")])
-
-
-def test_rows_that_leave_the_cluster_out_share_none_with_another_split(tmp_path: Path) -> None:
+def test_rows_without_a_cluster_share_none_and_those_with_a_null_in_a_template_are_counted(
+    tmp_path: Path,
+) -> None:
     rows: list[dict[str, object]] = [
         {"prompt": f"{n}?", "choices": ["a", "b"], "gold": 0, "split": split}
         for n, split in enumerate(["train"] * 6 + ["validation"] * 3 + ["test"] * 4)
     ]
     rows[0]["cluster"] = rows[-1]["cluster"] = "both"
     suite = plain(tmp_path, rows)
-
     assert suite.lint("mine").shared_clusters == 1
     assert [example.cluster for example in suite.examples("mine", "test")] == ["0", "1", "2", "both"]
 
-
-def test_a_row_with_a_null_in_a_template_is_dropped_and_counted(tmp_path: Path) -> None:
     path = write_capitals(tmp_path)
     write_jsonl(tmp_path / "rows" / "train.jsonl", [*capitals(0, 40), {**capitals(50, 1)[0], "b": None}])
-
     suite, _ = open_suite(None, [path])
-
-    assert suite.lint("capitals").reasons() == [
-        "1 of split train: a column of a template is null (first: row 40)"
-    ]
+    reason = "1 of split train: a column of a template is null (first: row 40)"
+    assert suite.lint("capitals").reasons() == [reason]
 
 
 def test_a_study_finds_task_files_beside_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,9 +249,8 @@ def test_a_task_file_may_name_the_kind_of_its_task(tmp_path: Path) -> None:
     assert suite.kinds_of(tasks) == {"home_01": "home", "capitals": "geography"}
 
 
-def test_a_file_of_written_answers_says_how_they_are_judged(tmp_path: Path) -> None:
+def test_a_file_of_written_answers_says_what_is_right_and_how_they_are_judged(tmp_path: Path) -> None:
     suite, tasks = open_suite(None, [write_capitals(tmp_path, WRITTEN)])
-
     example = first(suite, "capitals", "test")
     assert example.choices == (" Town 100",)
     assert example.written == Written(("Town 100", "City 100"))
@@ -267,13 +258,11 @@ def test_a_file_of_written_answers_says_how_they_are_judged(tmp_path: Path) -> N
         "capitals": AnswerConfig(metric="token_f1", stop=("\n",), max_new_tokens=12, pattern="([A-Za-z ]+)")
     }
 
-
-def test_references_may_be_a_column_of_one_or_several(tmp_path: Path) -> None:
+    # references may be a column, of one or several
     path = write_capitals(tmp_path, WRITTEN.replace('["{answer}", "{a}"]', "answer"))
     rows = [{"land": {"name": f"Land {n}"}, "answer": [f"Town {n}", f"T{n}"]} for n in range(40)]
     write_jsonl(tmp_path / "rows" / "train.jsonl", rows)
     suite, _ = open_suite(None, [path])
-
     assert first(suite, "capitals", "test").written == Written(("Town 100",))
     written = first(suite, "capitals", "train").written
     assert written is not None
