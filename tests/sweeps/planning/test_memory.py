@@ -32,6 +32,7 @@ from tests.support.shared import SHARED
 
 BASE = "mini-gemma3"
 WIDE = AdapterConfig(modules=tuple(MODULE_PATHS), rank=4)
+LORA = make_run("lora", BASE, adapter=WIDE)
 CONFIGS = SHARED / "data" / "configs"
 
 
@@ -66,46 +67,48 @@ def kept_by_autograd(
 
 @pytest.mark.parametrize(("slots", "length"), [(2, 64), (6, 64), (3, 128)])
 def test_what_a_forward_keeps_is_predicted_from_shapes(slots: int, length: int) -> None:
-    run = make_run("lora", BASE, adapter=WIDE)
-    predicted = footprint([run], BASE, length=length, on_gpu=False)
+    predicted = footprint([LORA], BASE, length=length, on_gpu=False)
 
-    tokens = slots * 4 * length
     found = kept_by_autograd(slots, length)
 
-    assert predicted.peak(tokens, slots * 4 * 2) - predicted.fixed == pytest.approx(found, rel=0.15)
+    assert predicted.peak(slots * 4 * length, slots * 4 * 2) - predicted.fixed == pytest.approx(
+        found, rel=0.15
+    )
 
 
 @needs_bf16
 def test_a_base_in_bf16_takes_two_bytes_per_number_and_its_forward_what_is_predicted() -> None:
-    whole = make_run("lora", BASE, adapter=WIDE)
-    ref = whole.bases[0].model_copy(update={"precision": "bf16"})
-    predicted = footprint([whole.model_copy(update={"bases": (ref,)})], BASE, length=64, on_gpu=False)
+    whole, predicted = (footprint([run], BASE, length=64, on_gpu=False) for run in (LORA, run_in_bf16(LORA)))
 
     found = kept_by_autograd(6, 64, precision="bf16")
 
-    assert predicted.base == footprint([whole], BASE, length=64, on_gpu=False).base / 2
-    assert predicted.learners == footprint([whole], BASE, length=64, on_gpu=False).learners
+    assert (predicted.base, predicted.learners) == (whole.base / 2, whole.learners)
     assert predicted.peak(6 * 4 * 64, 6 * 4 * 2) - predicted.fixed == pytest.approx(found, rel=0.15)
 
 
-@pytest.mark.parametrize("adapted", [make_run("lora", BASE), run_in_bf16(make_run("lora", BASE))])
-def test_values_that_a_cpu_keeps_are_the_bytes_of_a_forward_in_the_bases_precision(adapted) -> None:
-    itemsize = 2 if adapted.bases[0].precision == "bf16" else 4
+@pytest.mark.parametrize(("precision", "itemsize"), [("default", 4), ("bf16", 2)])
+def test_values_that_a_cpu_keeps_are_the_bytes_of_a_forward_in_the_bases_precision(
+    precision: Precision, itemsize: int
+) -> None:
+    run = make_run("lora", BASE)
+    run = run_in_bf16(run) if precision == "bf16" else run
+    without = run.model_copy(update={"adapter": None})
 
-    found = footprint([adapted], BASE, length=33, on_gpu=False).per_token
+    found = footprint([run], BASE, length=33, on_gpu=False).per_token
 
-    assert itemsize * kept_values_per_token([adapted], BASE) == pytest.approx(found, rel=0.02)
-    without = adapted.model_copy(update={"adapter": None})
-    assert 0.5 < kept_values_per_token([without], BASE) / kept_values_per_token([adapted], BASE) < 2
+    kept = kept_values_per_token([run], BASE)
+    assert itemsize * kept == pytest.approx(found, rel=0.02)
+    assert 0.5 < kept_values_per_token([without], BASE) / kept < 2
 
 
-@pytest.mark.parametrize(("operations", "kilobytes"), [("fused", 158), ("plain", 184)])
-def test_a_token_of_an_8b_base_on_a_gpu_keeps_what_the_page_on_gpus_says(operations, kilobytes, monkeypatch):
-    monkeypatch.setenv("PORTAL_OPERATIONS", operations)
-
-    found = footprint([make_run("lora", "qwen3-8b")], "qwen3-8b", length=64, on_gpu=True)
-
-    assert found.per_token / decoder_shape("qwen3-8b").layers == pytest.approx(1000 * kilobytes, rel=0.005)
+def test_a_token_of_an_8b_base_on_a_gpu_keeps_what_the_page_on_gpus_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for operations, kilobytes in (("fused", 158), ("plain", 184)):
+        monkeypatch.setenv("PORTAL_OPERATIONS", operations)
+        found = footprint([make_run("lora", "qwen3-8b")], "qwen3-8b", length=64, on_gpu=True)
+        per_layer = found.per_token / decoder_shape("qwen3-8b").layers
+        assert per_layer == pytest.approx(1000 * kilobytes, rel=0.005)
 
 
 def test_an_8_bit_base_keeps_what_its_products_read_also_where_layers_are_recomputed() -> None:
@@ -147,9 +150,8 @@ def test_the_logits_of_a_scoring_forward_are_counted_by_the_chunk() -> None:
 
 
 def test_recomputed_activations_take_what_is_predicted_and_much_less() -> None:
-    run = make_run("lora", BASE, adapter=WIDE)
     kept, recomputed = (
-        footprint([run], BASE, length=64, on_gpu=False, activations=how) for how in ("keep", "recompute")
+        footprint([LORA], BASE, length=64, on_gpu=False, activations=how) for how in ("keep", "recompute")
     )
 
     tokens = 4 * 4 * 64
@@ -183,8 +185,7 @@ def test_what_trains_of_a_taught_task_is_its_latent() -> None:
 
 
 def test_fewer_tokens_fit_a_smaller_budget_and_none_where_the_learners_do_not() -> None:
-    run = make_run("lora", BASE, adapter=WIDE)
-    predicted = footprint([run], BASE, length=64, on_gpu=True)
+    predicted = footprint([LORA], BASE, length=64, on_gpu=True)
 
     tokens = predicted.tokens_that_fit(predicted.fixed + 2**30, answer_share=0.1)
 

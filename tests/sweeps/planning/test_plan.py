@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.cli import main
 from sweeps.planning.checks import check_study
 from sweeps.planning.cost_model import duration, forecast, forward_tokens, peak_memory
 from sweeps.planning.devices import find_device
 from sweeps.planning.plan import (
     LANE_PACKS,
     PackForecaster,
+    Plan,
     Schedule,
     ScheduledPack,
     earliest_finish,
@@ -28,130 +28,107 @@ from sweeps.planning.plan import (
 )
 from sweeps.planning.plan_table import memory_warning, to_json
 from sweeps.store.run_store import PackStore, RunStore
-from sweeps.study.expand import load_study
-from tests.support.studies import TINY
+from sweeps.study.expand import Study
+from tests.support.command_line import Portal
+from tests.support.studies import TINY, load_text
 
 
-def keys(plan):
+def keys(plan: Plan) -> list[str]:
     return [run.key for run in plan.missing]
 
 
-def test_a_plan_holds_every_missing_run_in_exactly_one_pack(study_path, tmp_path):
-    study = load_study(study_path)
+def test_a_plan_has_every_missing_run_in_one_pack_sources_first_and_writes_nothing(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    plan = plan_study(tiny_study, tmp_path / "out", device=find_device("b200"))
 
-    plan = plan_study(study, tmp_path / "out")
-
-    assert sorted(keys(plan)) == sorted(study.by_key)
+    assert sorted(keys(plan)) == sorted(tiny_study.by_key)
     assert all(len({(run.bases, run.adapter) for run in pack.runs}) == 1 for pack in plan.packs)
-    assert plan.packs[0].runs[0].method == "source"
     assert plan.packs[-1].needs == tuple(run.key for run in plan.packs[0].runs)
+    for lane in (plan.packs, *plan.lanes(2)):
+        assert {pack.key for pack in lane} == {pack.key for pack in plan.packs}
+        assert (lane[0].runs[0].method, lane[-1].runs[0].method) == ("source", "portal")
+    value = to_json(plan, 1)
+    assert (value["total"], value["done"], value["missing"]) == (9, 0, 9)
+    assert sum(len(pack["runs"]) for pack in value["packs"]) == 9
+    assert [*tmp_path.iterdir()] == []
 
 
-def test_a_finished_run_leaves_the_plan_and_its_pack_keeps_its_key(study_path, tmp_path):
-    study, store = load_study(study_path), RunStore(tmp_path)
-    before = plan_study(study, tmp_path)
-    for pack in before.packs:
-        PackStore(tmp_path).record_pack(pack.key, pack.members)
+def test_recorded_packs_stay_as_they_are_without_what_is_finished_and_new_seeds_have_packs_of_their_own(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    store, before = RunStore(tmp_path), plan_study(tiny_study, tmp_path)
+    recorded = {pack.key: pack.members for pack in before.packs}
+    for key, members in recorded.items():
+        PackStore(tmp_path).record_pack(key, members)
     finished = before.packs[0].runs[0].key
     store.run_folder(finished).mkdir(parents=True)
     store.mark_done(finished)
+    larger = load_text(tmp_path, TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
 
-    after = plan_study(study, tmp_path)
+    after, new = plan_study(tiny_study, tmp_path), plan_study(larger, tmp_path)
 
     assert set(keys(before)) - set(keys(after)) == {finished}
-    assert [pack.key for pack in after.packs] == [pack.key for pack in before.packs]
+    assert [pack.key for pack in after.packs] == [*recorded]
+    assert {pack.key: pack.members for pack in new.packs if pack.key in recorded} == recorded
+    added = [run for pack in new.packs if pack.key not in recorded for run in pack.runs]
+    assert {run.seed for run in added} == {2}
 
 
-def test_a_new_seed_makes_new_packs_and_leaves_recorded_ones_as_they_are(study_path, tmp_path):
-    before = plan_study(load_study(study_path), tmp_path)
-    for pack in before.packs:
-        PackStore(tmp_path).record_pack(pack.key, pack.members)
-    study_path.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
+def test_packs_are_no_larger_than_the_study_says(tmp_path: Path) -> None:
+    study = load_text(tmp_path, TINY.replace("name: tiny", "name: tiny\npack_size: 3"))
 
-    after = plan_study(load_study(study_path), tmp_path)
-
-    recorded = {pack.key: pack.members for pack in before.packs}
-    assert {pack.key: pack.members for pack in after.packs if pack.key in recorded} == recorded
-    new = [run for pack in after.packs if pack.key not in recorded for run in pack.runs]
-    assert {run.seed for run in new} == {2}
-
-
-def test_packs_are_no_larger_than_the_study_says(study_path, tmp_path):
-    study_path.write_text(TINY.replace("name: tiny", "name: tiny\npack_size: 3"))
-
-    plan = plan_study(load_study(study_path), tmp_path / "out")
+    plan = plan_study(study, tmp_path / "out")
 
     assert sorted(len(pack.runs) for pack in plan.packs) == [1, 2, 2, 2, 2]
 
 
-def test_every_lane_lists_all_packs_and_sources_come_first(study_path, tmp_path):
-    plan = plan_study(load_study(study_path), tmp_path / "out")
-
-    for lane in plan.lanes(2):
-        assert {pack.key for pack in lane} == {pack.key for pack in plan.packs}
-        assert lane[0].runs[0].method == "source"
-        assert lane[-1].runs[0].method == "portal"
-
-
-def test_a_rank_above_a_width_is_refused_before_anything_runs(study_path, tmp_path):
-    study_path.write_text(TINY.replace("rank: 4", "rank: 4000"))
-
+def test_a_rank_above_a_width_and_a_folder_that_is_a_file_are_refused_before_anything_runs(
+    tiny_study: Study, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="rank 4000 is above the width"):
-        plan_study(load_study(study_path), tmp_path / "out")
-
-
-def test_a_plan_writes_nothing(study_path, tmp_path):
-    before = set(tmp_path.rglob("*"))
-
-    plan_study(load_study(study_path), tmp_path / "out", device=find_device("b200"), lanes=2)
-
-    assert set(tmp_path.rglob("*")) == before
-
-
-def test_a_folder_that_is_a_file_is_refused(study_path, tmp_path):
+        plan_study(load_text(tmp_path, TINY.replace("rank: 4", "rank: 4000")), tmp_path / "out")
     (tmp_path / "out").write_text("")
-
     with pytest.raises(ValueError, match="cannot be written"):
-        plan_study(load_study(study_path), tmp_path / "out")
+        plan_study(tiny_study, tmp_path / "out")
 
 
-def test_the_plan_as_json_counts_what_it_lists(study_path, tmp_path):
-    value = to_json(plan_study(load_study(study_path), tmp_path / "out", device=find_device("b200")), 1)
+def test_for_several_lanes_packs_are_small_enough_that_all_have_work(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    one, *others = (
+        plan_study(tiny_study, tmp_path, device=find_device("b200"), lanes=lanes) for lanes in (1, 2, 4)
+    )
 
-    assert (value["total"], value["done"], value["missing"]) == (9, 0, 9)
-    assert sum(len(pack["runs"]) for pack in value["packs"]) == 9
-
-
-@pytest.mark.parametrize("lanes", [2, 4])
-def test_for_several_lanes_packs_are_small_enough_that_all_have_work(study_path, tmp_path, lanes):
-    study, device = load_study(study_path), find_device("b200")
-    one = plan_study(study, tmp_path / "out", device=device)
-
-    plan = plan_study(study, tmp_path / "out", device=device, lanes=lanes)
-
-    total = sum(pack.cost for pack in plan.packs)
-    assert len(plan.packs) > len(one.packs)
-    most = total / (min(LANE_PACKS) * lanes)
-    assert all(len(pack.runs) == 1 or pack.cost <= most for pack in plan.packs)
-    assert sorted(keys(plan)) == sorted(keys(one))
+    for lanes, plan in zip((2, 4), others, strict=True):
+        most = sum(pack.cost for pack in plan.packs) / (min(LANE_PACKS) * lanes)
+        assert len(plan.packs) > len(one.packs)
+        assert all(len(pack.runs) == 1 or pack.cost <= most for pack in plan.packs)
+        assert sorted(keys(plan)) == sorted(keys(one))
 
 
-def test_a_plan_for_several_devices_says_how_long_they_take_and_what_they_cost(study_path, tmp_path, capsys):
-    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path / "out"), "--device", "b200"]
+@pytest.mark.usefixtures("study_path")
+def test_a_plan_for_several_devices_says_how_long_they_take_and_what_they_cost(
+    tiny_study: Study, tmp_path: Path, portal: Portal
+) -> None:
     device = find_device("b200")
+    printed = portal("sweep plan tiny.yaml --out out --device b200 --count 3 --price 1000").out
 
-    assert main([*command, "--count", "3", "--price", "1000"]) == 0
-    printed = capsys.readouterr().out
-    schedule = plan_study(load_study(study_path), tmp_path / "out", device=device, lanes=3).schedule(3)
+    schedule = plan_study(tiny_study, tmp_path / "out", device=device, lanes=3).schedule(3)
     low, high = (share * schedule.makespan / 3600 for share in device.uncertainty)
     assert low < schedule.makespan / 3600 < high
-    assert f"from start to end ({duration(low)} to {duration(high)}), " in printed
-    assert f"from start to end ({3000 * low:.2f} to {3000 * high:.2f})" in printed
-    assert "on 3 devices: " in printed
-    assert f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible" in printed
-    assert "executor auto: plain" in printed
-    assert main([*command, "--count", "0"]) == 2
-    assert "'--count': Input should be greater than or equal to 1" in capsys.readouterr().err
+    for part in (
+        "in the output folder: ",
+        "cost at 1000 per device-hour: ",
+        f"from start to end ({duration(low)} to {duration(high)}), ",
+        f"from start to end ({3000 * low:.2f} to {3000 * high:.2f})",
+        "on 3 devices: ",
+        f"{schedule.makespan / schedule.lower_bound:.2f} times the least possible",
+        "executor auto: plain",
+    ):
+        assert part in printed
+    refused = portal("sweep plan tiny.yaml --out out --device b200 --count 0", code=2).err
+    assert "'--count': Input should be greater than or equal to 1" in refused
 
 
 def test_stages_have_names_at_any_depth_and_only_those_that_are_present() -> None:
@@ -159,11 +136,13 @@ def test_stages_have_names_at_any_depth_and_only_those_that_are_present() -> Non
     assert list(stage_names([4, 2]).values()) == ["port", "stage 4"]
 
 
-def test_packs_that_may_not_fit_are_counted_and_those_that_need_most_named(study_path, tmp_path):
-    study, device = load_study(study_path), find_device("b200")
-    plan = plan_study(study, tmp_path / "out", device=device)
-
-    tight = plan_study(study, tmp_path / "out", device=replace(device, memory_bytes=1.0))
+def test_packs_that_may_not_fit_are_counted_and_those_that_need_most_named(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    device = find_device("b200")
+    plan, tight = (
+        plan_study(tiny_study, tmp_path, device=each) for each in (device, replace(device, memory_bytes=1.0))
+    )
 
     assert memory_warning(plan) is None
     needed = dict(zip((pack.key for pack in tight.packs), tight.forecasts, strict=True))
@@ -244,26 +223,26 @@ def test_a_schedule_does_all_the_work_within_grahams_bound(
         assert found.makespan <= 2 * found.lower_bound * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("device", ["cpu", "b200"])
-def test_predictions_are_the_cost_models(study_path: Path, tmp_path: Path, device: str) -> None:
-    study_path.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3]"))
-    plan = plan_study(load_study(study_path), tmp_path, device=find_device(device), lanes=4)
+def test_predictions_are_the_cost_models(tmp_path: Path) -> None:
+    study = load_text(tmp_path, TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3]"))
+    for name in ("cpu", "b200"):
+        plan = plan_study(study, tmp_path, device=find_device(name), lanes=4)
 
-    assert len(plan.packs) > 8
-    for pack, predicted in zip(plan.packs, plan.forecasts, strict=True):
-        works = [plan.checked.works[run.key] for run in pack.runs]
-        how = plan.checked.how
-        assert predicted == forecast(pack.runs, works, plan.device, how)
-        assert plan.forward_tokens(pack) == forward_tokens(pack.runs, works, plan.device, how)
+        assert len(plan.packs) > 8
         assert plan.forecaster is not None
-        assert plan.forecaster.peak_bytes(pack.runs) == peak_memory(pack.runs, works, plan.device, how)
+        for pack, predicted in zip(plan.packs, plan.forecasts, strict=True):
+            works = [plan.checked.works[run.key] for run in pack.runs]
+            how = plan.checked.how
+            assert predicted == forecast(pack.runs, works, plan.device, how)
+            assert plan.forward_tokens(pack) == forward_tokens(pack.runs, works, plan.device, how)
+            assert plan.forecaster.peak_bytes(pack.runs) == peak_memory(pack.runs, works, plan.device, how)
 
 
-def test_packs_that_differ_in_seeds_alone_are_predicted_once(study_path: Path) -> None:
-    checked = check_study(load_study(study_path))
-    loras = [run for run in checked.study.runs if run.method == "lora" and run.data.size == 8]
-    small = [run for run in checked.study.runs if run.method == "lora" and run.data.size == 4]
-    forecaster = PackForecaster(checked, find_device("b200"))
+def test_packs_that_differ_in_seeds_alone_are_predicted_once(tiny_study: Study) -> None:
+    loras, small = (
+        [run for run in tiny_study.runs if run.method == "lora" and run.data.size == size] for size in (8, 4)
+    )
+    forecaster = PackForecaster(check_study(tiny_study), find_device("b200"))
 
     assert {run.seed for run in loras} == {0, 1}
     assert forecaster.forecast(loras[:1]) is forecaster.forecast(loras[1:])

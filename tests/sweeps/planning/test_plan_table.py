@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from portal.cli import main
 from sweeps.planning.devices import GPUS, Device
 from sweeps.planning.memory import base_bytes, footprint, fullest_part
 from sweeps.planning.plan import Plan, plan_study
@@ -23,13 +22,16 @@ from sweeps.planning.plan_table import (
 )
 from sweeps.study.expand import Study
 from tests.support.bases import make_run
+from tests.support.command_line import Portal
 from tests.support.studies import TINY, load_text
 from tests.support.zoo import tiny_config
 
 
-def test_states_and_sizes_of_all_runs_are_listed(tiny_study: Study, finished: Path, tmp_path: Path) -> None:
-    done = run_records(plan_study(tiny_study, finished))
-    missing = run_records(plan_study(tiny_study, tmp_path / "empty"))
+def test_states_and_sizes_of_all_runs_are_listed_with_a_cell_for_every_header(
+    tiny_study: Study, finished: Path, tmp_path: Path
+) -> None:
+    plan = plan_study(tiny_study, tmp_path / "empty")
+    done, missing, rows = run_records(plan_study(tiny_study, finished)), run_records(plan), run_rows(plan)
 
     assert {record["state"] for record in done} == {"done"}
     assert {record["state"] for record in missing} == {"missing"}
@@ -40,11 +42,6 @@ def test_states_and_sizes_of_all_runs_are_listed(tiny_study: Study, finished: Pa
         *(("lora", size, seed) for size in (8, 4) for seed in (0, 1)),
         *((label, 8, seed) for label in ("source", "portal") for seed in (0, 1)),
     }
-
-
-def test_a_line_has_a_cell_for_every_header(tiny_study: Study, tmp_path: Path) -> None:
-    rows = run_rows(plan_study(tiny_study, tmp_path))
-
     assert {len(row) for row in rows} == {len(RUN_HEADERS)}
     (base,) = [row for row in rows if row[0] == "base"]
     assert base[1:5] == ("mini-qwen3-s", "-", "-", "missing")
@@ -71,21 +68,16 @@ def test_a_base_on_several_gpus_takes_the_fullest_of_them_and_its_share_of_the_l
     assert four.per_token == pytest.approx(part.layers * one.per_token)
 
 
-def test_several_gpus_have_room_for_more_and_take_the_time_of_one(tmp_path: Path) -> None:
-    one, two = GPUS["b200"], GPUS["b200"].for_worker(2)
+def test_several_gpus_have_room_for_more_and_take_the_time_of_one_and_a_plan_says_how_bases_are_divided(
+    tmp_path: Path,
+) -> None:
+    alone, divided = (planned(tmp_path, GPUS["b200"].for_worker(count)) for count in (1, 2))
 
-    alone, divided = (planned(tmp_path, device).forecasts for device in (one, two))
-
-    for ours, theirs in zip(divided, alone, strict=True):
+    for ours, theirs in zip(divided.forecasts, alone.forecasts, strict=True):
         assert ours.memory_bytes < theirs.memory_bytes
         assert (ours.hours, ours.flops) == (theirs.hours, theirs.flops)
-
-
-def test_a_plan_says_how_bases_are_divided_and_what_less_precision_saves(tmp_path: Path) -> None:
-    assert division_lines(planned(tmp_path, GPUS["b200"])) == []
-
-    small, large = sorted(division_lines(planned(tmp_path, GPUS["b200"].for_worker(2))), reverse=True)
-
+    assert division_lines(alone) == []
+    small, large = sorted(division_lines(divided), reverse=True)
     assert large.startswith("mini-qwen3-m: divided over 2 GPUs that compute in turns; 0.0 GiB of weights on ")
     assert small.endswith("the fullest (0.0 GiB in 8bit, 0.0 GiB in 4bit)")
 
@@ -110,16 +102,11 @@ def test_a_base_that_cannot_be_divided_gets_no_advice_to_divide_it(tmp_path: Pat
     assert least_gpus(str(tmp_path), "default", 1e3) is None
 
 
-def test_the_command_plans_for_workers_of_several_gpus(
-    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study_path.write_text(TINY.replace("name: tiny", "name: tiny\ngpus_per_worker: 2"))
-    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path), "--device", "b200"]
+def test_the_command_plans_for_workers_of_several_gpus(study_path: Path, portal: Portal) -> None:
+    study_path.write_text(f"{TINY}gpus_per_worker: 2\n")
 
-    assert main([*command, "--count", "8"]) == 0
-    printed = capsys.readouterr().out
-    assert main([*command, "--count", "1"]) == 2
-    refused = capsys.readouterr().err
+    printed = portal("sweep plan tiny.yaml --out out --device b200 --count 8").out
+    refused = portal.refusal("sweep plan tiny.yaml --out out --device b200 --count 1")
 
     assert f"{BASE}: divided over 2 GPUs that compute in turns" in printed
     assert "predicted for 2 x B200, one worker: " in printed
@@ -128,21 +115,16 @@ def test_the_command_plans_for_workers_of_several_gpus(
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("gpus", "told"),
     [
-        ("gpus_per_worker: 1.5", "gpus_per_worker: it is a share of one GPU, or a whole number, not 1.5"),
-        ("gpus_per_worker: 0", "gpus_per_worker: Input should be greater than 0"),
-        ("gpus_per_worker: 64", "base 'mini-qwen3-s': 4 layers cannot be divided over 64 GPUs"),
+        ("1.5", "gpus_per_worker: it is a share of one GPU, or a whole number, not 1.5"),
+        ("0", "gpus_per_worker: Input should be greater than 0"),
+        ("64", "base 'mini-qwen3-s': 4 layers cannot be divided over 64 GPUs"),
     ],
 )
 def test_other_numbers_of_gpus_are_refused_in_a_line(
-    setting: str, told: str, study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    gpus: str, told: str, study_path: Path, portal: Portal
 ) -> None:
-    study_path.write_text(TINY.replace("name: tiny", f"name: tiny\n{setting}"))
-    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path), "--device", "b200", "--count", "64"]
+    study_path.write_text(f"{TINY}gpus_per_worker: {gpus}\n")
 
-    assert main(command) == 2
-
-    error = capsys.readouterr().err
-    assert told in error
-    assert error.count("\n") == 1
+    assert told in portal.refusal("sweep plan tiny.yaml --out out --device b200 --count 64")

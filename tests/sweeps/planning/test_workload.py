@@ -33,8 +33,9 @@ from sweeps.planning.workload import (
     sample_step,
     scoring_only,
 )
-from sweeps.study.expand import Study, load_study
+from sweeps.study.expand import Study
 from tests.support.bases import TASKS, make_rows
+from tests.support.studies import load_text
 
 STUDY = """
 name: counted
@@ -49,11 +50,22 @@ methods:
 """
 
 
+WRITTEN = """
+name: written
+suite: ledger
+tasks: [written-6]
+eval_size: 50
+seeds: [0]
+sources: [ledger-qwen3-xs]
+targets: [ledger-gemma3]
+methods: {base: {}}
+"""
+"""A study of tasks whose answers are written."""
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    path = tmp_path / "study.yaml"
-    path.write_text(STUDY)
-    return load_study(path)
+    return load_text(tmp_path, STUDY)
 
 
 def estimator(study: Study, *bases: str) -> WorkloadEstimator:
@@ -63,19 +75,24 @@ def estimator(study: Study, *bases: str) -> WorkloadEstimator:
 
 
 def test_tokens_are_those_of_the_bases_own_tokenizer(study: Study) -> None:
-    run = study.runs[0]
-    examples = (
-        (each, "validation") for task in study.tasks for each in study.suite.examples(task, "validation")
-    )
+    run, gemma = study.runs[0], estimator(study, "village-gemma3")
+    places = [(task, "validation") for task in study.tasks]
+    examples = ((each, place[1]) for place in places for each in study.suite.examples(*place))
     rows = encode_examples(examples, load_tokenizer("village-gemma3"), max_prompt=768)
 
-    work = estimator(study, "village-gemma3").work(run)
-    unknown = estimator(study).work(run)
+    work, unknown = gemma.work(run), estimator(study).work(run)
 
     assert work.row_tokens == pytest.approx(mean(len(row.gold_ids) for row in rows), rel=0.05)
     assert work.row_tokens > 1.2 * unknown.row_tokens  # a token of made-up names is no four characters
     assert work.scored_tokens == pytest.approx(work.scored_rows * mean(map(packed_length, rows)), rel=0.05)
     assert work.scored_tokens != unknown.scored_tokens
+    data = run.data.model_copy(update={"calibrated": ()})
+    carried = run.model_copy(update={"data": data, "train": None})
+    assert carried.data.trained_tasks == ()
+    only_scored = gemma.work(carried)
+    assert (only_scored.steps, only_scored.rows_per_step) == (0, 0.0)
+    assert only_scored.scored_tokens > 0
+    assert only_scored.row_tokens == work.row_tokens
 
 
 def test_the_work_of_one_evaluation_is_that_of_its_rows(study: Study) -> None:
@@ -96,19 +113,6 @@ def test_the_work_of_one_evaluation_is_that_of_its_rows(study: Study) -> None:
     assert packed.scored_answer_share * packed.scored_tokens == pytest.approx(read)
     read_apart = sum(sum(row.scored_tokens) for row in once)
     assert apart.scored_answer_share * apart.scored_tokens == pytest.approx(read_apart)
-
-
-def test_a_run_that_trains_no_task_is_counted_by_what_it_scores(study: Study) -> None:
-    run = study.runs[0]
-    data = run.data.model_copy(update={"calibrated": ()})
-    carried = run.model_copy(update={"data": data, "train": None})
-    assert carried.data.trained_tasks == ()
-
-    work = estimator(study, "village-gemma3").work(carried)
-
-    assert (work.steps, work.rows_per_step) == (0, 0.0)
-    assert work.scored_tokens > 0
-    assert work.row_tokens == estimator(study, "village-gemma3").work(run).row_tokens
 
 
 def test_test_rows_of_what_is_kept_are_scored_twice_at_most(study: Study) -> None:
@@ -152,22 +156,11 @@ def test_a_task_with_fewer_rows_than_a_batch_gives_what_it_has(study: Study) -> 
 
 
 def test_steps_that_balance_answer_tokens_are_counted_as_they_are_taken(tmp_path: Path) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text(
-        "name: s\nsuite: ledger\ntasks: [written-6]\neval_size: 5\nseeds: [0]\nsources: [ledger-qwen3-xs]\n"
-        "targets: [ledger-gemma3]\nmethods:\n  hypernet:\n    size: 48\n"
-        "    train: {epochs: 1, batch_size: 4, evaluate: last_epoch, balance: answer_tokens}\n"
-    )
-    study = load_study(path)
+    how = "{epochs: 1, batch_size: 4, evaluate: last_epoch, balance: answer_tokens}"
+    study = load_text(tmp_path, WRITTEN.replace("{base: {}}", f"{{hypernet: {{size: 48, train: {how}}}}}"))
     (run,) = study.runs
-    tokenizer = load_tokenizer("ledger-gemma3")
-    rows = RowTable(
-        encode_examples(
-            ((e, "train") for task in study.tasks for e in study.suite.examples(task, "train")),
-            tokenizer,
-            max_prompt=768,
-        )
-    )
+    examples = [(each, "train") for task in study.tasks for each in study.suite.examples(task, "train")]
+    rows = RowTable(encode_examples(examples, load_tokenizer("ledger-gemma3"), max_prompt=768))
 
     work = estimator(study, "ledger-gemma3").work(run)
 
@@ -177,20 +170,10 @@ def test_steps_that_balance_answer_tokens_are_counted_as_they_are_taken(tmp_path
 
 
 def test_forwards_that_write_answers_are_about_as_many_as_it_takes(tmp_path: Path) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text(
-        "name: s\nsuite: ledger\ntasks: [written-6]\neval_size: 50\nseeds: [0]\nsources: [ledger-qwen3-xs]\n"
-        "targets: [ledger-gemma3]\nmethods: {base: {}}\n"
-    )
-    study, base = load_study(path), load_base("ledger-gemma3")
-    examples = [
-        example
-        for split in SPLITS
-        if split != "train"
-        for task in study.tasks
-        for example in study.suite.examples(task, split)[:50]
-    ]
-    rows = list(encode_examples(((each, "test") for each in examples), base.tokenizer, max_prompt=768))
+    study, base = load_text(tmp_path, WRITTEN), load_base("ledger-gemma3")
+    places = [(task, split) for split in SPLITS if split != "train" for task in study.tasks]
+    examples = [(each, "test") for place in places for each in study.suite.examples(*place)[:50]]
+    rows = list(encode_examples(examples, base.tokenizer, max_prompt=768))
     asked = [Request(row.prompt, None, row.scored_tokens[row.gold]) for row in rows]
     forwards: list[int] = []
     base.model.register_forward_hook(lambda *_: forwards.append(1))
@@ -214,20 +197,14 @@ def test_answers_of_both_splits_are_written_together_where_both_are_evaluated(
 ) -> None:
     # Three epochs: test rows with each of them, or with the last and, alone, at the kept one. All rows of a
     # split have places at once, so that its forwards are as many as its longest answer has tokens.
-    path = tmp_path / "study.yaml"
-    path.write_text(
-        "name: s\nsuite: ledger\ntasks: [written-6]\neval_size: 5\nseeds: [0]\nsources: [ledger-qwen3-xs]\n"
-        "targets: [ledger-gemma3]\nmethods:\n  base: {}\n  hypernet:\n    size: 48\n"
-        "    train: {epochs: 3, rounds_per_epoch: 2, evaluate: every_epoch, keep: best_validation, "
-        f"test_scores: {scored}}}\n"
-    )
-    study = load_study(path)
-    found = estimator(study, "ledger-gemma3")
-    once, work = (
-        found.work(next(run for run in study.runs if run.method == method)) for method in ("base", "hypernet")
-    )
+    how = "epochs: 3, rounds_per_epoch: 2, evaluate: every_epoch, keep: best_validation"
+    trained = f"{{base: {{}}, hypernet: {{size: 48, train: {{{how}, test_scores: {scored}}}}}}}"
+    text = WRITTEN.replace("{base: {}}", trained).replace("eval_size: 50", "eval_size: 5")
+    study = load_text(tmp_path, text)
+    found = {run.method: estimator(study, "ledger-gemma3").work(run) for run in study.runs}
 
-    assert work.writing_forwards == pytest.approx(evaluations * once.writing_forwards, rel=0.15)
+    once, work = found["base"].writing_forwards, found["hypernet"].writing_forwards
+    assert work == pytest.approx(evaluations * once, rel=0.15)
 
 
 COST = cpu_launch_cost(0).forward / 2
@@ -256,9 +233,10 @@ def test_rows_that_were_not_sampled_are_like_those_that_were() -> None:
     assert every.forwards == 1 + -(-20 // (MAX_TOKENS // 624))
 
 
-@pytest.mark.parametrize(("cost", "forwards"), [(1.0, 2), (10_000.0, 1)])
-def test_dear_forwards_are_fewer(cost: float, forwards: int) -> None:
-    assert ScoredSet(20, 1.0, ((20, 1), (60, 1))).layout(cost).forwards == forwards
+def test_dear_forwards_are_fewer() -> None:
+    pair = ScoredSet(20, 1.0, ((20, 1), (60, 1)))
+
+    assert [pair.layout(cost).forwards for cost in (1.0, 10_000.0)] == [2, 1]
 
 
 ROWS = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 9)), min_size=1, max_size=200)
@@ -288,20 +266,13 @@ def test_rows_that_all_have_places_end_with_the_longest_answer_and_one_after_ano
     assert forwards(rows, 1) == sum(answer for _, answer in rows)
 
 
-def test_a_row_that_joins_is_read_in_a_forward_of_its_own() -> None:
+def test_forwards_are_those_that_can_be_counted_by_hand() -> None:
     # Places of two: the two longest prompts are read (1) and written on (2); the third is read (3) beside the
     # answer of four tokens, which goes on with it (4, 5).
     assert forwards([(9, 4), (8, 2), (7, 3)], 2) == 5
-
-
-def test_rows_of_unlike_lengths_are_batches_of_their_own_where_they_cannot_share_one() -> None:
-    rows = [(9, 4), (9, 2), (9, 5), (7, 3), (7, 1)]
-
+    rows = [(9, 4), (9, 2), (9, 5), (7, 3), (7, 1)]  # of two lengths, which cannot share a batch
     assert forwards(rows, 2, is_continuous=False) == 4 + 5 + 3
     assert forwards(rows, 5, is_continuous=False) == 5 + 3
-
-
-def test_nothing_is_read_or_written_without_rows() -> None:
     assert Writing.of([], 1, is_continuous=True) == Writing(0.0, 0.0, 0.0)
 
 
@@ -319,42 +290,28 @@ WORK = Work(
 FREE, DEAR = LaunchCost(0.0, 0.0), LaunchCost(1e6, 1e5)
 
 
-def test_every_learner_gives_the_rows_of_every_task() -> None:
-    one, two = sample_step([WORK], FREE, on_gpu=True), sample_step([WORK, WORK], FREE, on_gpu=True)
+def test_a_step_has_rows_of_every_task_of_every_learner() -> None:
+    one, two = (sample_step([WORK] * count, FREE, on_gpu=True) for count in (1, 2))
 
     assert one.real_tokens == 4 * (20 + 60 + 250)
     assert two.real_tokens == 2 * one.real_tokens
     assert one.forwards == two.forwards == 3  # lengths
     assert 1.0 <= one.padding == two.padding < 1.05  # to the grain of lengths
+    unsampled = sample_step([replace(WORK, lengths=(), row_tokens=31.6)], FREE, on_gpu=True)
+    assert (unsampled.real_tokens, unsampled.forwards) == (12 * 32, 1)  # all are as long as the mean
+    scarce = sample_step([replace(WORK, rows_per_step=2)], FREE, on_gpu=True)
+    assert scarce.real_tokens == 20 + 60  # of some tasks
 
 
-def test_where_launches_are_dear_all_rows_share_a_forward() -> None:
+def test_where_launches_are_dear_all_rows_share_a_forward_that_memory_limits() -> None:
     step = sample_step([WORK, WORK], DEAR, on_gpu=True)
-
-    assert step.forwards == 1
-    assert step.launches == DEAR.forward
-    assert step.padding == pytest.approx(256 / 110)
-
-
-def test_memory_limits_the_tokens_of_a_forward() -> None:
     whole, parts = (sample_step([WORK], DEAR, on_gpu=True, max_tokens=most) for most in (12 * 256, 8 * 256))
 
+    assert (step.forwards, step.launches) == (1, DEAR.forward)
+    assert step.padding == pytest.approx(256 / 110)
     assert (whole.forwards, parts.forwards) == (1, 2)
     assert parts.padded_tokens == whole.padded_tokens
     assert parts.launches == pytest.approx(2 * whole.launches)
-
-
-def test_without_sampled_rows_all_are_as_long_as_the_mean() -> None:
-    step = sample_step([replace(WORK, lengths=(), row_tokens=31.6)], FREE, on_gpu=True)
-
-    assert step.real_tokens == 12 * 32
-    assert step.forwards == 1
-
-
-def test_fewer_rows_than_tasks_are_those_of_some_tasks() -> None:
-    step = sample_step([replace(WORK, rows_per_step=2)], FREE, on_gpu=True)
-
-    assert step.real_tokens == 20 + 60
 
 
 def test_on_a_cpu_other_learners_change_no_ones_forwards() -> None:
