@@ -102,191 +102,6 @@ class LaunchResult:
         return f"{self.trained or 'none'} trained now{failed}{left_out}"
 
 
-def launch_result(
-    study: Study, status: StudyStatus, *, tried: Collection[str], cause: str, log: Path, wall_s: float
-) -> LaunchResult:
-    """The launch's result by the status after it, where `tried` are the keys of the runs it set out to train.
-
-    `cause` and `log` explain runs that left no marker of their own.
-    """
-    done = set(status.done)
-    failures = [_failure(run, status, cause, log) for run in study.runs if run.key not in done]
-    return LaunchResult(
-        total=len(study.runs),
-        done=len(done),
-        tried=len(tried),
-        trained=sum(key in done for key in tried),
-        failed=sum(key in status.failed and key not in status.left_out for key in tried),
-        left_out=sum(key in status.left_out for key in tried),
-        failures=tuple(failures),
-        wall_s=wall_s,
-    )
-
-
-def _failure(run: RunConfig, status: StudyStatus, cause: str, log: Path) -> Failure:
-    known = status.why_absent(run)
-    if known is not None:
-        return Failure(run.key, run.describe(), known.cause, known.log)
-    return Failure(run.key, run.describe(), cause, str(log))
-
-
-MAX_IDLE_ROUNDS = 3
-"""Most rounds of lanes in a row that save nothing new: workers may die, but not without end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Launch:
-    """A driver's work on a checked study, under the lease of its token."""
-
-    checked: CheckedStudy
-    out: Folder
-    token: str  # of the driver's lease
-    executor: Executor
-    resources: Resources
-    console: Console
-    threads: int = 1
-    named_for_large_bases: bool = False
-    """Whether bases are large, and the kind of device that the `resources` have was asked for by name."""
-    _recorded: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
-    retried: list[str] = field(default_factory=list, init=False)
-    """Runs that people had tried again meanwhile."""
-
-    @property
-    def study(self) -> Study:
-        return self.checked.study
-
-    @property
-    def run_store(self) -> RunStore:
-        return RunStore(self.out)
-
-    @property
-    def pack_store(self) -> PackStore:
-        return PackStore(self.out)
-
-    @property
-    def session(self) -> Session:
-        return Session(self.out, self.token)
-
-    def run(self, status: StudyStatus) -> list[str]:
-        """Run lanes until nothing is left that can be done, a round more when workers were lost.
-
-        `status` is the study's status now. Returns the errors that ended lanes of the last round early.
-        """
-        self._recorded.update(self.pack_store.recorded_packs())
-        rows = self._prepare_rows()
-        plan, layout = self._plan(status)
-        lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
-        UsedDevice(device=self.resources.device, named_for_large_bases=self.named_for_large_bases).keep(
-            self.out
-        )
-        with self._progress(status):
-            while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
-                before = self._saved(plan.status)
-                self._record(plan.packs)
-                self._run_round(self._lane_jobs(plan, layout, rows), lane_s)
-                errors = [error for lane in range(layout.count) if (error := self.session.lane_error(lane))]
-                self.retried.extend(self.carry_out_requests())
-                status = plan.status.refreshed(self.run_store, self.study.runs)
-                idle = idle + 1 if self._saved(status) == before else 0
-                plan, layout = self._plan(status)
-        return list(dict.fromkeys(errors))
-
-    def carry_out_requests(self) -> list[str]:
-        """Do what people ask of the study's runs, while no lane works; those that are to be tried again."""
-        return RunRequests(self.out).carry_out(self.study.by_key, local_place(self.out) / "logs")
-
-    def _plan(self, status: StudyStatus) -> LanePlan:
-        """The packs that are left, and as many lanes as there are slots, packs and memory for."""
-        return plan_lanes(self._planner, status, self.resources.hardware, self.resources.nodes)
-
-    @cached_property
-    def _planner(self) -> Planner:
-        """What it predicts is kept for further rounds."""
-        return Planner(self.checked, self._recorded)
-
-    def _record(self, packs: Sequence[PlannedPack]) -> None:
-        """Write down who is in each pack: a launch again meets the same ones."""
-        for pack in packs:
-            if pack.key not in self._recorded:
-                self.pack_store.record_pack(pack.key, pack.members)
-                self._recorded[pack.key] = pack.members
-
-    def _saved(self, status: StudyStatus) -> tuple[object, ...]:
-        """What is saved of the study: its finished runs and the packs' newest checkpoints."""
-        return status.done, tuple(status.failed), self.pack_store.newest_checkpoints()
-
-    def _run_round(self, jobs: Sequence[LaneJob], lane_s: float | None) -> None:
-        self.executor.run(
-            LaneRound(
-                jobs=jobs,
-                resources=self.resources,
-                scratch=self.out / "scratch" / self.token,
-                lane_s=lane_s,
-            )
-        )
-        self.session.end_round()
-
-    def _progress(self, status: StudyStatus) -> ProgressLine:
-        finished = (*status.done, *status.failed_for_good)
-        return ProgressLine(
-            self.study.runs, self.checked.costs, self.run_store, self.console, finished=finished
-        )
-
-    def _prepare_rows(self) -> dict[str, Folder]:
-        """The token caches by base; says how long they took, and how many prompts were cut."""
-        started, study = time.monotonic(), self.study
-        rows = prepare_rows(
-            study.suite,
-            study.tasks,
-            study.bases,
-            self.out,
-            max_prompt=study.settings.max_prompt,
-            data_hash=study.runs[0].data.data_hash,
-            encode=self.executor.encode,
-        )
-        spent = time.monotonic() - started
-        self.console.print(
-            f"prepare: rows of {len(study.tasks)} tasks for {len(rows)} bases in {spent:.1f} s"
-        )
-        for base, folder in rows.items():
-            if cut := count_truncated(folder):
-                limit = study.settings.max_prompt
-                self.console.print(f"prepare: {cut} prompts for {base} are cut to {limit} tokens")
-        return rows
-
-    def _lane_jobs(self, plan: Plan, layout: LaneLayout, rows: dict[str, Folder]) -> list[LaneJob]:
-        """One job per lane; all jobs share one object per pack."""
-        packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}
-        return [
-            LaneJob(
-                out=str(self.out.resolve()),
-                token=self.token,
-                lane=lane,
-                packs=tuple(packs[pack.key] for pack in order if layout.takes(lane, len(pack.bases))),
-                rows={base: str(folder.resolve()) for base, folder in rows.items()},
-                device=self.resources.device,
-                gpus_per_worker=self.resources.gpus_per_worker or 1.0,
-                threads=self.threads,
-                activations=self.study.settings.activations,
-                workers=layout.workers(lane),
-                teams=tuple(range(layout.teams)) if lane >= layout.teams else (),
-                start=layout.start(lane),
-            )
-            for lane, order in enumerate(plan.lanes(layout.count))
-        ]
-
-
-def _pack_job(plan: Plan, pack: PlannedPack) -> PackJob:
-    keys = tuple(run.key for run in pack.runs)
-    return PackJob(pack.key, pack.stage, keys, pack.needs, pack.bases, plan.forward_tokens(pack))
-
-
-_ON_CPUS = (
-    "this launch is on CPUs; `portal sweep run` with --gpus N waits for GPUs, and with --device cpu (or "
-    "`device: cpu` in the study) it trains on CPUs all the same"
-)
-
-
 def run_study(
     study: Study,
     out: Folder,
@@ -314,13 +129,9 @@ def run_study(
     chosen.check(study.settings)
     check_writable(out)
     checked, status = check_study(study), StudyStatus.read(store, study.runs)
-    runs_left = _runs_left(study, status)
-    left = tuple(dict.fromkeys(ref for run in runs_left for ref in run.bases))
-    check_libraries(runs_left)
-    if chosen.is_here():
-        check_metrics(runs_left, refusing_here)
-    check_precisions(left, expected_device(wanted.device))
-    check_tokenizers(dict.fromkeys(ref.name for ref in left))
+    finished = {*status.done, *status.failed_for_good}
+    left = tuple(run for run in study.runs if run.key not in finished)
+    _check_here(left, chosen, wanted)
     if _carry_out_requests(study, store):
         status = status.refreshed(store, study.runs)
     supervisor = TrackerSupervisor(out, study.name, trackers, console)
@@ -340,28 +151,18 @@ def run_study(
                         _watched(study, lease.token, store, alerts or Alerts(), console),
                         chosen.open(out, console, wanted) as found,
                     ):
-                        if wanted.device == "auto":
-                            _check_unnamed(found.device, left, out, UsedDevice.kept(out))
-                        check_precisions(left, found.device)
-                        console.print(f"device: {found.shared(study.settings.gpus_per_worker)}")
-                        _print_check(found, console)
-                        for note in checked.notes:
-                            console.print(note)
-                        refusing = partial(chosen.nodes_refusing, device=found.device)
-                        if found.device == "cpu":
-                            check_cpus(left, refusing)
-                        if not chosen.is_here():
-                            check_metrics(runs_left, refusing)
                         launch = Launch(
                             checked=checked,
+                            left=left,
                             out=out,
                             token=lease.token,
                             executor=chosen,
-                            resources=found.shared(study.settings.gpus_per_worker),
+                            wanted=wanted,
+                            found=found,
                             console=console,
                             threads=threads,
-                            named_for_large_bases=wanted.device != "auto" and any(large_bases(left)),
                         )
+                        launch.check()
                         errors = launch.run(status.refreshed(store, study.runs))
                         launch.carry_out_requests()  # what came at last is for another launch
                         tried = tuple(dict.fromkeys((*tried, *launch.retried)))
@@ -374,6 +175,45 @@ def run_study(
         log=local_place(out) / "logs",
         wall_s=time.monotonic() - started,
     )
+
+
+def _check_here(left: Sequence[RunConfig], executor: Executor, wanted: Wanted) -> None:
+    """ValueError for runs of which this machine can say that they could not be trained."""
+    bases = _bases_of(left)
+    check_libraries(left)
+    if executor.is_here():
+        check_metrics(left, refusing_here)
+    check_precisions(bases, expected_device(wanted.device))
+    check_tokenizers(dict.fromkeys(ref.name for ref in bases))
+
+
+def _bases_of(runs: Sequence[RunConfig]) -> tuple[BaseRef, ...]:
+    return tuple(dict.fromkeys(ref for run in runs for ref in run.bases))
+
+
+def _carry_out_requests(study: Study, store: RunStore) -> bool:
+    """Do what was asked of the study's runs since the last launch; whether there was anything."""
+    requests = RunRequests(store.out)
+    is_asked = bool(study.by_key.keys() & requests.asked().keys())
+    if is_asked:
+        with suppress(InUse), acquire(store.out):  # whoever works there hears them
+            requests.carry_out(study.by_key, local_place(store.out) / "logs")
+    return is_asked
+
+
+@contextmanager
+def _session(out: Folder, token: str, supervisor: TrackerSupervisor) -> Iterator[None]:
+    """Hold the files and processes that a driver has for itself, under the lease of that token."""
+    clear_session_files(out)
+    supervisor.start(token)
+    patience_s: float | None = BROKEN_OFF_S
+    try:
+        yield
+        patience_s = None
+    finally:
+        if read_holder(out).get("token") == token:  # else they are another driver's
+            clear_session_files(out)
+            supervisor.close(patience_s)
 
 
 @contextmanager
@@ -393,21 +233,183 @@ def _watched(
             yield
 
 
-def _carry_out_requests(study: Study, store: RunStore) -> bool:
-    """Do what was asked of the study's runs since the last launch; whether there was anything."""
-    requests = RunRequests(store.out)
-    is_asked = bool(study.by_key.keys() & requests.asked().keys())
-    if is_asked:
-        with suppress(InUse), acquire(store.out):  # whoever works there hears them
-            requests.carry_out(study.by_key, local_place(store.out) / "logs")
-    return is_asked
+MAX_IDLE_ROUNDS = 3
+"""Most rounds of lanes in a row that save nothing new: workers may die, but not without end."""
 
 
-def _print_check(found: Resources, console: Console) -> None:
-    """Say what is wrong with what is known of the GPUs."""
-    model = None if found.hardware is None else found.hardware.name
-    if found.device == "cuda" and (advice := check_advice(model)):
-        console.print(f"device: {advice}")
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A driver's work on a checked study, under the lease of its token."""
+
+    checked: CheckedStudy
+    left: tuple[RunConfig, ...]
+    out: Folder
+    token: str  # of the driver's lease
+    executor: Executor
+    wanted: Wanted
+    found: Resources
+    console: Console
+    threads: int = 1
+    _recorded: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
+    retried: list[str] = field(default_factory=list, init=False)
+    """Runs that people had tried again meanwhile."""
+
+    @property
+    def study(self) -> Study:
+        return self.checked.study
+
+    @property
+    def resources(self) -> Resources:
+        """What was found, as workers share it."""
+        return self.found.shared(self.study.settings.gpus_per_worker)
+
+    @property
+    def run_store(self) -> RunStore:
+        return RunStore(self.out)
+
+    @property
+    def pack_store(self) -> PackStore:
+        return PackStore(self.out)
+
+    @property
+    def session(self) -> Session:
+        return Session(self.out, self.token)
+
+    def check(self) -> None:
+        """Say what the launch runs on; ValueError for runs that are not for it."""
+        device, bases = self.found.device, _bases_of(self.left)
+        if self.wanted.device == "auto":
+            _check_unnamed(device, bases, self.out, UsedDevice.kept(self.out))
+        check_precisions(bases, device)
+        self.console.print(f"device: {self.resources}")
+        model = None if self.found.hardware is None else self.found.hardware.name
+        if device == "cuda" and (advice := check_advice(model)):
+            self.console.print(f"device: {advice}")
+        for note in self.checked.notes:
+            self.console.print(note)
+        refusing = partial(self.executor.nodes_refusing, device=device)
+        if device == "cpu":
+            check_cpus(bases, refusing)
+        if not self.executor.is_here():
+            check_metrics(self.left, refusing)
+
+    def run(self, status: StudyStatus) -> list[str]:
+        """Run lanes until nothing is left that can be done, a round more when workers were lost.
+
+        `status` is the study's status now. Returns the errors that ended lanes of the last round early.
+        """
+        self._recorded.update(self.pack_store.recorded_packs())
+        rows = self._prepare_rows()
+        plan, layout = self._plan(status)
+        lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
+        named = self.wanted.device != "auto" and any(large_bases(_bases_of(self.left)))
+        UsedDevice(device=self.resources.device, named_for_large_bases=named).keep(self.out)
+        with self._progress(status):
+            while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
+                before = self._saved(plan.status)
+                self._record(plan.packs)
+                self._run_round(self._lane_jobs(plan, layout, rows), lane_s)
+                errors = [error for lane in range(layout.count) if (error := self.session.lane_error(lane))]
+                self.retried.extend(self.carry_out_requests())
+                status = plan.status.refreshed(self.run_store, self.study.runs)
+                idle = idle + 1 if self._saved(status) == before else 0
+                plan, layout = self._plan(status)
+        return list(dict.fromkeys(errors))
+
+    def _prepare_rows(self) -> dict[str, Folder]:
+        """The token caches by base; says how long they took, and how many prompts were cut."""
+        started, study = time.monotonic(), self.study
+        rows = prepare_rows(
+            study.suite,
+            study.tasks,
+            study.bases,
+            self.out,
+            max_prompt=study.settings.max_prompt,
+            data_hash=study.runs[0].data.data_hash,
+            encode=self.executor.encode,
+        )
+        spent = time.monotonic() - started
+        self.console.print(
+            f"prepare: rows of {len(study.tasks)} tasks for {len(rows)} bases in {spent:.1f} s"
+        )
+        for base, folder in rows.items():
+            if cut := count_truncated(folder):
+                limit = study.settings.max_prompt
+                self.console.print(f"prepare: {cut} prompts for {base} are cut to {limit} tokens")
+        return rows
+
+    def _plan(self, status: StudyStatus) -> LanePlan:
+        """The packs that are left, and as many lanes as there are slots, packs and memory for."""
+        return plan_lanes(self._planner, status, self.resources.hardware, self.resources.nodes)
+
+    @cached_property
+    def _planner(self) -> Planner:
+        """What it predicts is kept for further rounds."""
+        return Planner(self.checked, self._recorded)
+
+    def _progress(self, status: StudyStatus) -> ProgressLine:
+        finished = (*status.done, *status.failed_for_good)
+        return ProgressLine(
+            self.study.runs, self.checked.costs, self.run_store, self.console, finished=finished
+        )
+
+    def _saved(self, status: StudyStatus) -> tuple[object, ...]:
+        """What is saved of the study: its finished runs and the packs' newest checkpoints."""
+        return status.done, tuple(status.failed), self.pack_store.newest_checkpoints()
+
+    def _record(self, packs: Sequence[PlannedPack]) -> None:
+        """Write down who is in each pack: a launch again meets the same ones."""
+        for pack in packs:
+            if pack.key not in self._recorded:
+                self.pack_store.record_pack(pack.key, pack.members)
+                self._recorded[pack.key] = pack.members
+
+    def _lane_jobs(self, plan: Plan, layout: LaneLayout, rows: dict[str, Folder]) -> list[LaneJob]:
+        """One job per lane; all jobs share one object per pack."""
+        packs = {pack.key: _pack_job(plan, pack) for pack in plan.packs}
+        return [
+            LaneJob(
+                out=str(self.out.resolve()),
+                token=self.token,
+                lane=lane,
+                packs=tuple(packs[pack.key] for pack in order if layout.takes(lane, len(pack.bases))),
+                rows={base: str(folder.resolve()) for base, folder in rows.items()},
+                device=self.resources.device,
+                gpus_per_worker=self.resources.gpus_per_worker or 1.0,
+                threads=self.threads,
+                activations=self.study.settings.activations,
+                workers=layout.workers(lane),
+                teams=tuple(range(layout.teams)) if lane >= layout.teams else (),
+                start=layout.start(lane),
+            )
+            for lane, order in enumerate(plan.lanes(layout.count))
+        ]
+
+    def _run_round(self, jobs: Sequence[LaneJob], lane_s: float | None) -> None:
+        self.executor.run(
+            LaneRound(
+                jobs=jobs,
+                resources=self.resources,
+                scratch=self.out / "scratch" / self.token,
+                lane_s=lane_s,
+            )
+        )
+        self.session.end_round()
+
+    def carry_out_requests(self) -> list[str]:
+        """Do what people ask of the study's runs, while no lane works; those that are to be tried again."""
+        return RunRequests(self.out).carry_out(self.study.by_key, local_place(self.out) / "logs")
+
+
+def _pack_job(plan: Plan, pack: PlannedPack) -> PackJob:
+    keys = tuple(run.key for run in pack.runs)
+    return PackJob(pack.key, pack.stage, keys, pack.needs, pack.bases, plan.forward_tokens(pack))
+
+
+_ON_CPUS = (
+    "this launch is on CPUs; `portal sweep run` with --gpus N waits for GPUs, and with --device cpu (or "
+    "`device: cpu` in the study) it trains on CPUs all the same"
+)
 
 
 def _check_unnamed(
@@ -421,22 +423,27 @@ def _check_unnamed(
         check_sizes(bases, found, advice=_ON_CPUS)
 
 
-def _runs_left(study: Study, status: StudyStatus) -> list[RunConfig]:
-    """The runs that are not finished."""
-    finished = {*status.done, *status.failed_for_good}
-    return [run for run in study.runs if run.key not in finished]
+def launch_result(
+    study: Study, status: StudyStatus, *, tried: Collection[str], cause: str, log: Path, wall_s: float
+) -> LaunchResult:
+    """The launch's result by the status after it, where `tried` are the keys of the runs it set out to train.
 
-
-@contextmanager
-def _session(out: Folder, token: str, supervisor: TrackerSupervisor) -> Iterator[None]:
-    """Hold the files and processes that a driver has for itself, under the lease of that token."""
-    clear_session_files(out)
-    supervisor.start(token)
-    patience_s: float | None = BROKEN_OFF_S
-    try:
-        yield
-        patience_s = None
-    finally:
-        if read_holder(out).get("token") == token:  # else they are another driver's
-            clear_session_files(out)
-            supervisor.close(patience_s)
+    `cause` and `log` explain runs that left no marker of their own.
+    """
+    done = set(status.done)
+    failures = []
+    for run in study.runs:
+        if run.key not in done:
+            known = status.why_absent(run)
+            why, where = (cause, str(log)) if known is None else (known.cause, known.log)
+            failures.append(Failure(run.key, run.describe(), why, where))
+    return LaunchResult(
+        total=len(study.runs),
+        done=len(done),
+        tried=len(tried),
+        trained=sum(key in done for key in tried),
+        failed=sum(key in status.failed and key not in status.left_out for key in tried),
+        left_out=sum(key in status.left_out for key in tried),
+        failures=tuple(failures),
+        wall_s=wall_s,
+    )

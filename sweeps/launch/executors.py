@@ -171,7 +171,6 @@ class Local:
     def open(self, out: "Folder", console: "Console", wanted: "Wanted") -> Iterator["Resources"]:
         if wanted.num_gpus:
             raise ValueError("executor 'local' computes on the CPU; GPUs need Ray's (auto, train or plain)")
-        from sweeps.launch.executors import Resources
         from sweeps.planning.devices import find_device
 
         yield Resources((1,), "cpu", find_device("cpu"))

@@ -143,7 +143,7 @@ class ProgressLine:
             tasks: dict[int, Any] = {}
             while True:
                 last = self._stop.is_set()
-                for state in self._states():
+                for state in stage_states(self._runs, self._costs, self._store, self._finished):
                     if state.stage not in tasks:
                         name = self._names[state.stage]
                         tasks[state.stage] = progress.add_task(name, total=1.0, text="")
@@ -158,7 +158,7 @@ class ProgressLine:
         while True:
             last = self._stop.is_set()
             now = time.monotonic()
-            for state in self._states():
+            for state in stage_states(self._runs, self._costs, self._store, self._finished):
                 done, at = shown.get(state.stage, (-1, 0.0))
                 ended = state.done == state.total and done != state.done
                 begins = state.active and state.stage not in shown
@@ -169,9 +169,6 @@ class ProgressLine:
             if last:
                 return
             self._stop.wait(REFRESH_S if shown else BEGIN_S)
-
-    def _states(self) -> list[StageState]:
-        return stage_states(self._runs, self._costs, self._store, self._finished)
 
     def _eta_s(self, state: StageState) -> float | None:
         now = time.monotonic()

@@ -44,7 +44,17 @@ class BaseCache:
         """
         identity = (ref, device)
         if identity not in self._loaded:
-            self._loaded[identity] = _load(ref, device, records, token, operations, num_gpus)
+            load = partial(
+                load_base,
+                ref.name,
+                device=device,
+                revision=ref.revision,
+                precision=ref.precision,
+                verified=True,
+                operations=operations,
+                num_gpus=num_gpus,
+            )
+            self._loaded[identity] = _verified(load, ref, records, token)
         return self._loaded[identity]
 
     def loaded(self, ref: BaseRef, device: str) -> Base | None:
@@ -60,24 +70,8 @@ class BaseCache:
             release_memory()  # a base whose modules refer to each other stays until they are collected
 
 
-def _load(
-    ref: BaseRef,
-    device: str,
-    records: BaseRecords,
-    token: str,
-    operations: Operations | None,
-    num_gpus: int,
-) -> Base:
-    load = partial(
-        load_base,
-        ref.name,
-        device=device,
-        revision=ref.revision,
-        precision=ref.precision,
-        verified=True,
-        operations=operations,
-        num_gpus=num_gpus,
-    )
+def _verified(load: Callable[[], Base], ref: BaseRef, records: BaseRecords, token: str) -> Base:
+    """What `load` gives, once its files are known to be the right ones."""
     if not are_weights_here(ref.name, ref.revision):  # to load is to fetch what is verified
         base = load()
         verify_once(ref, records, token)

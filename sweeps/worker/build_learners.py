@@ -55,7 +55,7 @@ def build_learners(job: LaneJob, runs: Sequence[RunConfig], group: WorkerGroup) 
             if any(key not in job.sources and not store.is_done(key) for key in run.parent_keys):
                 continue  # a parent failed: the driver says so
             try:
-                learners.append(_build_with_bases(run, job, group))
+                learners.append(_build(run, job, group))
             except ValueError as error:
                 _log.exception("run %s cannot start", run.key)
                 causes[run.key] = f"run {run.key} ({run.describe()}): {error}"
@@ -67,29 +67,22 @@ def build_learners(job: LaneJob, runs: Sequence[RunConfig], group: WorkerGroup) 
     return [learner for learner in learners if learner.key not in causes]
 
 
-def _build_with_bases(run: RunConfig, job: LaneJob, group: WorkerGroup) -> Learner:
+def _build(run: RunConfig, job: LaneJob, group: WorkerGroup) -> Learner:
     held = held_bases(run, group)
     bases = {
         ref.name: load_base(ref, job) if ref in held else outline_base(ref.name, revision=ref.revision)
         for ref in run.bases
     }
     rows = {name: load_rows(job.rows[name]) for name in bases}
-    return _build_learner(run, bases, rows, job)
-
-
-def _build_learner(
-    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], job: LaneJob
-) -> Learner:
     if run.source is None:
         return build_learner(run, bases, rows)
     with ExitStack() as stack:
-        folder = stack.enter_context(fetched(_parent_artifact(run, run.source, job)))
-        latents = None
-        if run.latents is not None:
-            latents = stack.enter_context(fetched(_parent_artifact(run, run.latents, job)))
+        parents = {
+            key: stack.enter_context(fetched(_parent_artifact(run, key, job))) for key in run.parent_keys
+        }
         start = Start(
-            folder,
-            latents=latents,
+            parents[run.source],
+            latents=None if run.latents is None else parents[run.latents],
             base=None if run.source in job.sources else job.run_store.read_run(run.source).bases[0],
             load_base=lambda ref: load_base(ref, job),
             cache=local_place(job.folder) / "cache" / "bases",

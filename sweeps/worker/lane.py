@@ -204,12 +204,10 @@ class LaneWorker:
             return False
         guard.check()
         if self.group.is_leader:
-            self._mark_too_large(keys[0], shortage)
+            (key,) = keys
+            cause = f"run {key} ({self.run_store.read_run(key).describe()}) does not fit the device's memory"
+            self.run_store.mark_failed(key, f"{cause}: {shortage}", self.job.log_path())
         return True
-
-    def _mark_too_large(self, key: str, shortage: str) -> None:
-        cause = f"run {key} ({self.run_store.read_run(key).describe()}) does not fit the device's memory"
-        self.run_store.mark_failed(key, f"{cause}: {shortage}", self.job.log_path())
 
     def _load_ahead(self, waiting: Sequence[PackJob]) -> None:
         """Load the bases of the first pack that waits, unless those that are loaded are another's.

@@ -50,7 +50,7 @@ class PackCheckpoint:
     def __init__(self, run_store: RunStore, pack_store: PackStore, key: str) -> None:
         self._run_store = run_store
         self._folder = pack_store.pack_folder(key)
-        self._writer = CheckpointWriter(self._folder / STATE)
+        self.writer = CheckpointWriter(self._folder / STATE)
         self._sequence = 0
         self._parts: dict[str, int] = {}
         self._others: dict[str, tuple[dict[str, Tensor], dict[str, Any], int]] = {}  # whose turn comes later
@@ -76,11 +76,6 @@ class PackCheckpoint:
         max_tokens: dict[str, int] = checkpoint.meta["max_tokens"]
         return max_tokens
 
-    @property
-    def writing_s(self) -> float:
-        """Seconds that the newest checkpoint took to reach the disk; 0 before the first."""
-        return self._writer.seconds
-
     @contextmanager
     def writing(self) -> Iterator[None]:
         """At the end of the block the checkpoint that was started last is written, whatever ended the block.
@@ -90,22 +85,14 @@ class PackCheckpoint:
         try:
             yield
         except BaseException:
-            if (error := self._writer.failure()) is not None:
+            if (error := self.writer.failure()) is not None:
                 _log.warning("the last checkpoint of this pack is not written: %s", error)
             raise
-        self._writer.wait()
+        self.writer.wait()
 
     def journal(self, check_permit: Callable[[], None]) -> AnswerJournal:
         """Where evaluations of the pack keep the answers that they have so far."""
         return AnswerJournal(self._folder / ANSWERS, check_permit)
-
-    def check(self) -> None:
-        """Raise what went wrong in writing the newest checkpoint, without waiting for it."""
-        self._writer.check()
-
-    def wait(self) -> None:
-        """Wait until the newest checkpoint is on the disk."""
-        self._writer.wait()
 
     def save(
         self,
@@ -131,9 +118,9 @@ class PackCheckpoint:
             "max_tokens": dict(max_tokens),
         }
         self._sequence += 1
-        self._writer.start(self._sequence, tensors, meta, check_permit)
+        self.writer.start(self._sequence, tensors, meta, check_permit)
         if wait:
-            self.wait()
+            self.writer.wait()
 
     def set_aside(self, learner: Learner) -> None:
         """Keep the learner, which takes no more steps here, in every later checkpoint as it is now."""

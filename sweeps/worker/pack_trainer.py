@@ -83,14 +83,14 @@ class PackTrainer:
                 if self._leaving() or self._checkpoint_is_due(evaluated=evaluated):
                     self.save(wait=False)
                 if leaving := self._leaving():
-                    self._state.wait()
+                    self._state.writer.wait()
                 for learner in leaving:
                     self._mark(learner)
                 if self._learners.active:
                     steps = self._learners.step()
                     self._stepped = True
                     self._report(steps)
-                self._state.check()
+                self._state.writer.check()
 
     def _report(self, steps: int) -> None:
         if self._group.is_leader:
@@ -132,7 +132,7 @@ class PackTrainer:
         does not give on every device.
         """
         writes = any(learner.run.data.answers for learner, _ in self._learners.due())
-        rested = time.monotonic() - self._saved_at >= CHECKPOINT_RATIO * self._state.writing_s
+        rested = time.monotonic() - self._saved_at >= CHECKPOINT_RATIO * self._state.writer.seconds
         if writes and self._stepped and self._group.broadcast(rested):
             self.save()
 
@@ -163,7 +163,7 @@ class PackTrainer:
         wanted = self._job.checkpoint_s or CHECKPOINT_S
         interval = wanted / 4 if evaluated else wanted
         if self._job.checkpoint_s is None:
-            interval = max(interval, CHECKPOINT_RATIO * self._state.writing_s)
+            interval = max(interval, CHECKPOINT_RATIO * self._state.writer.seconds)
         return self._group.broadcast(time.monotonic() - self._saved_at >= interval)
 
     def _mark(self, learner: Learner) -> None:

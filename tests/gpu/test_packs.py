@@ -78,8 +78,15 @@ def test_no_step_waits_for_the_device(world: DeviceWorld) -> None:
 
 
 def test_a_step_whose_forwards_run_out_of_memory_has_the_gradient_of_the_whole(world: DeviceWorld) -> None:
-    whole, parts = stepped(world, LABELS), world.pack(LABELS, "fp32")
-    with refused_forwards(world, above=dividing_limit(world)) as refused:
+    whole, parts, most_tokens = stepped(world, LABELS), world.pack(LABELS, "fp32"), dividing_limit(world)
+    refused: list[int] = []
+
+    def refuse(rows: int, positions: int) -> None:
+        if rows * positions > most_tokens:
+            refused.append(rows * positions)
+            raise torch.OutOfMemoryError("a test refuses this forward")
+
+    with before_forwards(world, refuse):
         parts.step()
 
     assert refused
@@ -120,37 +127,24 @@ def dividing_limit(world: DeviceWorld) -> int:
     """Half of a first step's smallest forward, in rows x positions, but as many as its longest row has."""
     shapes: list[tuple[int, int]] = []
     with before_forwards(world, lambda *shape: shapes.append(shape)):
-        world.pack(LABELS, "fp32").step()
+        stepped(world, LABELS)
     smallest = min(rows * positions for rows, positions in shapes)
     return max(max(positions for _, positions in shapes), smallest // 2)
 
 
 @contextmanager
-def refused_forwards(world: DeviceWorld, *, above: int) -> Iterator[list[int]]:
-    """Within the block forwards of more rows x positions run out of memory; their sizes."""
-    refused: list[int] = []
-
-    def refuse(rows: int, positions: int) -> None:
-        if rows * positions > above:
-            refused.append(rows * positions)
-            raise torch.OutOfMemoryError("a test refuses this forward")
-
-    log = logging.getLogger(train_step.__name__)
-    with before_forwards(world, refuse):
-        log.disabled = True  # what it would say is on purpose here
-        yield refused
-        log.disabled = False
-
-
-@contextmanager
 def before_forwards(world: DeviceWorld, look: Callable[[int, int], None]) -> Iterator[None]:
+    """Within the block the rows and positions of each forward are looked at, in silence."""
+    log = logging.getLogger(train_step.__name__)
     hook = world.base(TARGET, "fp32").model.register_forward_pre_hook(
         lambda _module, _args, kwargs: look(*kwargs["input_ids"].shape), with_kwargs=True
     )
+    log.disabled = True  # what it would say is on purpose here
     try:
         yield
     finally:
         hook.remove()
+        log.disabled = False
 
 
 def fails(test: Callable[..., None], *arguments: object) -> None:
@@ -167,17 +161,13 @@ def test_companions_that_change_a_gradient_are_found(
     fails(test_a_learner_has_the_gradient_that_it_has_alone, faulty)
 
 
-def test_a_learner_that_diverges_unseen_is_found(
+def test_a_learner_that_diverges_unseen_or_spreads_is_found(
     faulty: DeviceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Learner, "watch", lambda *_: None)
-
-    fails(test_a_learner_that_diverges_leaves_its_pack_and_changes_no_other, faulty)
-
-
-def test_what_is_no_number_and_spreads_is_found(faulty: DeviceWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "watch", lambda *_: None)
+        fails(test_a_learner_that_diverges_leaves_its_pack_and_changes_no_other, faulty)
     leak_what_is_no_number(monkeypatch)
-
     fails(test_a_learner_that_diverges_leaves_its_pack_and_changes_no_other, faulty)
 
 
@@ -219,18 +209,19 @@ def test_an_error_of_a_step_is_no_wait(faulty: DeviceWorld, monkeypatch: pytest.
     assert modes == ["error", "default"] * 2
 
 
-@pytest.mark.parametrize("kept", [lambda parts: parts[1:], lambda parts: parts * 2])
 def test_a_step_that_loses_rows_or_counts_them_twice_when_it_is_divided_is_found(
-    faulty: DeviceWorld,
-    monkeypatch: pytest.MonkeyPatch,
-    kept: Callable[[list[MicroBatch]], list[MicroBatch]],
+    faulty: DeviceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     divide = train_step.divide
 
-    def spoil(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
+    def losing(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
         parts = divide(forward, max_tokens)
-        return parts if len(parts) == 1 else kept(parts)
+        return parts if len(parts) == 1 else parts[1:]
 
-    monkeypatch.setattr(train_step, "divide", spoil)
+    def doubling(forward: MicroBatch, max_tokens: int) -> list[MicroBatch]:
+        parts = divide(forward, max_tokens)
+        return parts if len(parts) == 1 else parts * 2
 
-    fails(test_a_step_whose_forwards_run_out_of_memory_has_the_gradient_of_the_whole, faulty)
+    for spoilt in (losing, doubling):
+        monkeypatch.setattr(train_step, "divide", spoilt)
+        fails(test_a_step_whose_forwards_run_out_of_memory_has_the_gradient_of_the_whole, faulty)

@@ -3,8 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +17,17 @@ from sweeps.launch.ray_session import ray_session
 from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import read_progress
 from sweeps.study.context import StudyContext
-from sweeps.study.expand import Study, expand
+from sweeps.study.expand import expand
 from sweeps.study.study_file import StudyFile, WorkersPerPack
 from sweeps.worker.job import INTERVAL_VARIABLE, log_path
 from sweeps.worker.pack_trainer import DRIFTED
 from tests.support.devices import DEVICE, DeviceWorld, expect, hold
-from tests.support.studies import silent
+from tests.support.studies import silent, wait_for
 
 LOSS_BOUND = {"cpu": 1e-4, "cuda": 0.02}[DEVICE]
 """Nats per token between what a team and one worker have learnt: sums of parts round in another way."""
 TIME_BOUND = 0.8
 """Of a team's time over one worker's: above, its workers wait for each other, or for a CPU core."""
-_LOOK_S = 0.02
 _STEPS, _BATCH, _ROWS = 40, 8, 64
 _STUDY = {
     "name": "team",
@@ -69,8 +67,9 @@ def test_a_team_learns_what_one_worker_does_also_when_one_is_killed(
         alone = train(world, sources, 1, tmp_path / "alone")
         team = train(world, sources, workers, tmp_path / "team")
         monkeypatch.setenv(INTERVAL_VARIABLE, "0.1")
-        with killing_a_worker(tmp_path / "broken") as killed:
-            broken = train(world, sources, workers, tmp_path / "broken")
+        killed: list[int] = []
+        threading.Thread(target=kill_a_worker, args=(tmp_path / "broken", killed), daemon=True).start()
+        broken = train(world, sources, workers, tmp_path / "broken")
 
     hold("losses off those of one worker", team.apart(alone), LOSS_BOUND)
     hold("the same of a team of which one was killed", broken.apart(alone), LOSS_BOUND)
@@ -97,16 +96,11 @@ class Trained:
 
 
 def train(world: DeviceWorld, sources: list[str], workers: WorkersPerPack, out: Path) -> Trained:
-    settings = StudyFile.model_validate(
-        {**_STUDY, "sources": sources, "device": world.device_kind, "workers_per_pack": workers}
-    )
+    asked = {"sources": sources, "device": world.device_kind, "workers_per_pack": workers}
+    settings = StudyFile.model_validate(_STUDY | asked)
     study = expand(settings, StudyContext.open(settings))
     result = run_study(study, out, executor="plain", console=silent())
     assert result.is_done, result.summary
-    return read(study, out)
-
-
-def read(study: Study, out: Path) -> Trained:
     (run,) = study.runs
     table = read_table(RunStore(out).run_folder(run.key) / RESULTS_FILE, RESULTS)
     rows = [row for row in table.to_pylist() if row["epoch"] > 0]
@@ -117,25 +111,9 @@ def read(study: Study, out: Path) -> Trained:
     )
 
 
-@contextmanager
-def killing_a_worker(out: Path) -> Iterator[list[int]]:
-    """Within the block a worker that is at work in `out` is killed once its pack has a checkpoint."""
-    killed: list[int] = []
-    is_over = threading.Event()
-
-    def kill() -> None:
-        while not is_over.wait(_LOOK_S):
-            at_work = [lane["pid"] for lane in read_progress(out) if "pid" in lane]
-            if at_work and PackStore(out).newest_checkpoints():
-                with suppress(ProcessLookupError):
-                    os.kill(at_work[0], signal.SIGKILL)
-                    killed.append(at_work[0])
-                    return
-
-    killer = threading.Thread(target=kill, name="killer", daemon=True)
-    killer.start()
-    try:
-        yield killed
-    finally:
-        is_over.set()
-        killer.join()
+def kill_a_worker(out: Path, killed: list[int]) -> None:
+    """Kill a worker that is at work in `out` once its pack has a checkpoint."""
+    wait_for(PackStore(out).newest_checkpoints, "a checkpoint")
+    at_work = wait_for(lambda: [lane["pid"] for lane in read_progress(out) if "pid" in lane], "a worker")
+    os.kill(at_work[0], signal.SIGKILL)
+    killed.append(at_work[0])

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from portal.bases.precision import cpu_has_bf16
-from portal.cli import main
 from portal.config import DeviceKind
 from portal.device import ATTAINED
 from sweeps.gpu_check import check, speed
@@ -23,6 +22,7 @@ from sweeps.gpu_check.shape import BATCH, ShapeWorld
 from sweeps.gpu_check.speed import Speed
 from sweeps.gpu_check.world import CheckWorld
 from sweeps.planning.devices import Device, as_checked, find_check, find_device, plain_cpu, processor_name
+from tests.support.command_line import Portal
 
 XS = "mini-qwen3-xs"
 IN_BF16 = [f"{XS} in bf16"] if cpu_has_bf16() else []
@@ -51,9 +51,18 @@ def check_xs(out: Path, **options: Any) -> DeviceRecord:
     return check_device("cpu", out, lambda *_: None, **{"checks": {}, "shape": XS, **options})
 
 
-def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path) -> None:
+def test_the_record_has_every_line_and_what_it_was_measured_with_also_for_the_forecast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
+    devices: list[Device] = []
+    measured = check.measure_speeds
 
+    def measure(world: ShapeWorld, device: Device, is_late: Callable[[], bool]) -> Iterator[Speed | Finding]:
+        devices.append(device)
+        return measured(world, device, is_late)
+
+    monkeypatch.setattr(check, "measure_speeds", measure)
     record = check_device(
         "cpu", tmp_path, lambda name, line: told.append(f"{name} {line}"), checks={"a": good}, shape=XS
     )
@@ -64,6 +73,16 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     assert len(told) == 1 + 3 * (1 + len(IN_BF16))  # a step, scoring, and that there is one worker
     assert record.passed
     assert written["passed"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        RECORD,
+        "cache",
+    }  # nothing of what measured the disk
+    assert 1e8 < record.rates.fp32_flops < 1e13
+    assert 1e7 < record.rates.copy_bytes_per_s < 1e12
+    assert 0 < record.rates.launch_s < 1e-2
+    assert record.rates.write_bytes_per_s > 0
+    assert (record.rates.tf32_flops, record.rates.upload_bytes_per_s) == (None, None)
+    assert (record.rates.bf16_flops is not None) == cpu_has_bf16()
     assert written["device"] == "cpu"
     assert written["findings"]["a"][0]["bound"] == "at most 1"
     assert written["rates"]["fp32_flops"] == record.rates.fp32_flops
@@ -81,6 +100,12 @@ def test_the_record_has_every_line_and_what_it_was_measured_with(tmp_path: Path)
     assert (record.bf16_pace is not None, record.bf16_scoring_pace is not None) == (cpu_has_bf16(),) * 2
     scoring = [each for each in record.findings["speed"] if "scoring of" in each.what]
     assert scoring[0].value == pytest.approx(record.scoring_pace)
+    assert len(devices) == 1 + len(IN_BF16)
+    for device in devices:
+        assert (device.pace, device.bf16_pace) == (1.0, None)
+        assert device.rate("default") == pytest.approx(record.rates.fp32_flops / ATTAINED)
+        if cpu_has_bf16():
+            assert device.rate("bf16") == pytest.approx(record.rates.bf16_flops / ATTAINED)
 
 
 def test_what_was_measured_of_a_gpu_is_known_to_plans() -> None:
@@ -106,28 +131,6 @@ def test_what_was_measured_of_a_gpu_is_known_to_plans() -> None:
     assert ATTAINED * gpu.flops == pytest.approx(7e14)
     assert ATTAINED * gpu.hypernet_rate("fp32") == pytest.approx(5e13)
     assert ATTAINED * gpu.hypernet_rate("tf32") == pytest.approx(4e14)
-
-
-def test_steps_are_held_to_a_forecast_with_the_rates_that_were_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    devices: list[Device] = []
-    measured = check.measure_speeds
-
-    def told(world: ShapeWorld, device: Device, is_late: Callable[[], bool]) -> Iterator[Speed | Finding]:
-        devices.append(device)
-        return measured(world, device, is_late)
-
-    monkeypatch.setattr(check, "measure_speeds", told)
-
-    record = check_xs(tmp_path)
-
-    assert len(devices) == 1 + len(IN_BF16)
-    for device in devices:
-        assert (device.pace, device.bf16_pace) == (1.0, None)
-        assert device.rate("default") == pytest.approx(record.rates.fp32_flops / ATTAINED)
-        if cpu_has_bf16():
-            assert device.rate("bf16") == pytest.approx(record.rates.bf16_flops / ATTAINED)
 
 
 def test_what_workers_take_from_each_other_is_known_to_plans_of_several_cores(
@@ -168,8 +171,9 @@ def test_workers_that_cannot_be_timed_leave_the_pace(tmp_path: Path, monkeypatch
     monkeypatch.setattr(check, "check_neighbours", lost)
     failed = check_xs(tmp_path)
     monkeypatch.setattr(Steps, "fit", lambda *_: False)
-    unfit = check_xs(tmp_path)
+    unfit = check_xs(tmp_path, shape=None, base=XS)  # timed with its own weights
 
+    assert unfit.shape == XS
     for record, level, note in (
         (failed, "FAIL", "a process was killed"),
         (unfit, "SKIP", "2 packs do not fit the memory"),
@@ -228,33 +232,22 @@ def test_lines_that_there_is_no_time_for_are_warnings(
     assert (record.beside, record.bf16_pace) == (None, None)
 
 
-def test_a_base_is_timed_with_its_own_weights(tmp_path: Path) -> None:
-    record = check_xs(tmp_path, shape=None, base=XS)
-
-    assert record.shape == XS
-    assert {line.level for line in record.findings["speed"] if "several workers" in line.what} == {"SKIP"}
-    assert "FAIL" not in {line.level for line in record.findings["speed"]}
-    assert record.pace is not None
-
-
 def test_the_command_prints_lines_rates_and_a_verdict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
-    command = ["gpu-check", "--device", "cpu", "--out", str(tmp_path), "--shape", XS]
+    command = f"gpu-check --device cpu --out . --shape {XS}"
     monkeypatch.setitem(check.check_device.__kwdefaults__, "checks", {"bad": broken})
 
-    assert main(command) == 3
-    printed = capsys.readouterr().out.splitlines()
-    assert main([*command, "--json"]) == 3
-    record = json.loads(capsys.readouterr().out)
+    lines = portal(command, code=3).lines
+    record = portal(f"{command} --json", code=3).json
 
-    assert printed[:2] == [
+    assert lines[:2] == [
         "PASS  error: 0.5 (at most 1)",
         "FAIL  the check ended in an error; the device has fallen off the bus",
     ]
-    assert any(line.startswith("rate  products in fp32: ") for line in printed)
-    for line, what in ((printed[-3], "steps take"), (printed[-2], "scoring takes")):
+    assert any(line.startswith("rate  products in fp32: ") for line in lines)
+    for line, what in ((lines[-3], "steps take"), (lines[-2], "scoring takes")):
         assert line.startswith(f"pace  {what} ")
         assert line.endswith(" with bases in bf16") == cpu_has_bf16()
-    assert printed[-1].startswith(f"{processor_name()}: some lines failed, ")
+    assert lines[-1].startswith(f"{processor_name()}: some lines failed, ")
     assert record["passed"] is False

@@ -2,34 +2,17 @@
 
 import math
 
-import pytest
-
 from sweeps.gpu_check.finding import at_least, at_most, between, left_out, skipped
 
 
-@pytest.mark.parametrize(
-    ("value", "level"), [(0.5, "PASS"), (1.0, "PASS"), (1.5, "FAIL"), (math.nan, "FAIL")]
-)
-def test_a_value_is_held_to_its_upper_bound(value: float, level: str) -> None:
-    assert at_most("error", value, 1.0).level == level
+def test_a_value_is_held_to_its_bounds() -> None:
+    above = [at_most("error", value, 1.0).level for value in (0.5, 1.0, 1.5, math.nan)]
+    below = [at_least("memory", value, 1.0, otherwise="WARN").level for value in (1.5, 1.0, 0.5, math.nan)]
+    both = [between("share", value, 1.0, 2.0).level for value in (1.0, 2.0, 0.9, 2.5, math.nan)]
 
-
-@pytest.mark.parametrize(
-    ("value", "level"), [(1.5, "PASS"), (1.0, "PASS"), (0.5, "WARN"), (math.nan, "WARN")]
-)
-def test_a_value_is_held_to_its_lower_bound(value: float, level: str) -> None:
-    assert at_least("memory", value, 1.0, otherwise="WARN").level == level
-
-
-@pytest.mark.parametrize(
-    ("value", "level"), [(1.0, "PASS"), (2.0, "PASS"), (0.9, "FAIL"), (2.5, "FAIL"), (math.nan, "FAIL")]
-)
-def test_a_value_is_held_to_both_its_bounds(value: float, level: str) -> None:
-    assert between("share", value, 1.0, 2.0).level == level
-
-
-def test_a_line_that_there_was_no_time_for_is_a_warning() -> None:
-    assert str(left_out("steps")) == "WARN  steps; left out, because 400 s had passed"
+    assert above == ["PASS", "PASS", "FAIL", "FAIL"]
+    assert below == ["PASS", "PASS", "WARN", "WARN"]
+    assert both == ["PASS", "PASS", "FAIL", "FAIL", "FAIL"]
 
 
 def test_a_line_has_value_unit_and_bound_and_its_note_only_where_it_helps() -> None:
@@ -37,6 +20,7 @@ def test_a_line_has_value_unit_and_bound_and_its_note_only_where_it_helps() -> N
 
     assert str(good) == "PASS  /dev/shm: 2 GiB (at least 1)"
     assert str(bad) == "FAIL  /dev/shm: 0.064 GiB (at least 1); give it more"
+    assert str(left_out("steps")) == "WARN  steps; left out, because 400 s had passed"
     assert (
         str(skipped("waits", "only a GPU can be waited for")) == "SKIP  waits; only a GPU can be waited for"
     )

@@ -3,16 +3,17 @@
 import math
 import os
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 
-from portal.bases.base import load_base
-from portal.config import BaseRef, DeviceKind
+from portal.bases.files import resolve
+from portal.config import DeviceKind
 from portal.device import usable_cores
 from sweeps.gpu_check import neighbours
+from sweeps.gpu_check.finding import Finding
 from sweeps.gpu_check.neighbours import (
     MEETING_S,
     Steps,
@@ -26,11 +27,23 @@ from sweeps.gpu_check.neighbours import (
 from sweeps.planning.devices import plain_cpu
 
 
-def steps_on_xs(*, is_random: bool = True) -> Steps:
+def steps_on_xs(kind: DeviceKind = "cpu", *, is_random: bool = True) -> Steps:
     """One row of each task, on two cores."""
-    base = load_base("mini-qwen3-xs")
-    ref = BaseRef(name=base.name, revision=base.revision)
-    return Steps(ref, "cpu", is_random, batch=1, device=plain_cpu(1).shared_by(2))
+    return Steps(resolve("mini-qwen3-xs"), kind, is_random, batch=1, device=plain_cpu(1).shared_by(2))
+
+
+Check = Callable[[DeviceKind, list[Times]], tuple[tuple[Finding, ...], float]]
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch) -> Check:
+    """What is found where workers on such devices take these times."""
+
+    def found(kind: DeviceKind, times: list[Times]) -> tuple[tuple[Finding, ...], float]:
+        monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
+        return check_neighbours(steps_on_xs(kind), len(times))
+
+    return found
 
 
 @pytest.mark.slow
@@ -43,30 +56,22 @@ def test_steps_of_two_processes_are_timed_and_those_of_one() -> None:
     assert 0.1 < first.loss == second.loss
 
 
-@pytest.mark.parametrize(("second", "level"), [(2.6, "PASS"), (3.4, "WARN")])
-def test_workers_that_take_much_from_each_other_are_found(
-    second: float, level: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_that_take_much_from_each_other_are_found(check: Check) -> None:
     """One alone takes two seconds in the mean."""
-    times = [Times((1.9, 2.1), 2.0, 3.5), Times((), second, 3.5)]
-    monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
+    for second, level in ((2.6, "PASS"), (3.4, "WARN")):
+        (line, losses), ratio = check("cpu", [Times((1.9, 2.1), 2.0, 3.5), Times((), second, 3.5)])
 
-    (line, losses), ratio = check_neighbours(steps_on_xs(), 2)
-
-    assert line.what == "mini-qwen3-xs: a step of 2 workers at once over one's"
-    assert (line.level, line.value) == (level, ratio)
-    assert ratio == pytest.approx((2.0 + second) / 4)
-    assert (losses.level, losses.value) == ("PASS", 0.0)
+        assert line.what == "mini-qwen3-xs: a step of 2 workers at once over one's"
+        assert (line.level, line.value) == (level, ratio)
+        assert ratio == pytest.approx((2.0 + second) / 4)
+        assert (losses.level, losses.value) == ("PASS", 0.0)
 
 
-def test_a_gpu_that_is_slow_among_eight_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_slow_among_eight_is_found(check: Check) -> None:
     """The mean of all of them would be within the bound."""
-    times = [Times((1.0, 1.0), 1.0, 3.5), *[Times((), 1.0, 3.5)] * 4, Times((), 2.0, 3.5)]
-    times += [Times((), 1.0, 3.5)] * 2
-    monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
-    steps = replace(steps_on_xs(), kind="cuda")
+    others = [Times((), 2.0 if number == 5 else 1.0, 3.5) for number in range(1, 8)]
 
-    (line, _), ratio = check_neighbours(steps, 8)
+    (line, _), ratio = check("cuda", [Times((1.0, 1.0), 1.0, 3.5), *others])
 
     assert line.what == "mini-qwen3-xs: a step of the slowest of 8 workers at once over one's"
     assert (line.level, line.value, ratio) == ("WARN", 2.0, 2.0)
@@ -84,12 +89,9 @@ def test_a_gpu_that_is_slow_among_eight_is_found(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_a_worker_that_computes_something_else_is_found(
-    kind: DeviceKind, found: float, level: str, monkeypatch: pytest.MonkeyPatch
+    check: Check, kind: DeviceKind, found: float, level: str
 ) -> None:
-    times = [Times((1.0, 1.0), 1.0, 3.5), Times((), 1.0, found)]
-    monkeypatch.setattr(neighbours, "at_once", lambda *_: times)
-
-    (_, line), _ = check_neighbours(replace(steps_on_xs(), kind=kind), 2)
+    (_, line), _ = check(kind, [Times((1.0, 1.0), 1.0, 3.5), Times((), 1.0, found)])
 
     assert line.what == "mini-qwen3-xs: losses of the same step by 2 workers, apart"
     assert line.level == level
@@ -130,10 +132,5 @@ def test_what_a_process_ends_in_is_raised_here_and_the_others_do_not_wait_for_it
     assert time.monotonic() - started < MEETING_S / 10
 
 
-@pytest.mark.parametrize(
-    ("visible", "number", "own"), [(None, 1, "1"), ("4,6", 1, "6"), ("GPU-ab,GPU-cd", 0, "GPU-ab")]
-)
-def test_each_process_has_a_gpu_of_those_that_this_one_sees(
-    visible: str | None, number: int, own: str
-) -> None:
-    assert own_gpu(visible, number) == own
+def test_each_process_has_a_gpu_of_those_that_this_one_sees() -> None:
+    assert (own_gpu(None, 1), own_gpu("4,6", 1), own_gpu("GPU-ab,GPU-cd", 0)) == ("1", "6", "GPU-ab")

@@ -1,14 +1,14 @@
 """Steps and scoring are timed beside the forecast, and a line says when plans are not to be relied on."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from portal.config import Activations, HypernetConfig, paper_hidden
+from portal.config import HypernetConfig, paper_hidden
 from portal.device import KNOWN_GPUS
 from portal.forward.microbatch import gpu_launch_cost
 from portal.training.evaluator import Evaluator
@@ -34,12 +34,32 @@ def steps_of(found: list[Speed | Finding]) -> list[Speed]:
     return [each for each in found if isinstance(each, Speed) and not each.is_scoring]
 
 
-def test_steps_and_scoring_are_held_to_what_a_plan_says_of_them(world: ShapeWorld) -> None:
-    device = plain_cpu(1)
+def noted(
+    monkeypatch: pytest.MonkeyPatch, name: str, what: Callable[[tuple[Any, ...], Any], Any]
+) -> list[Any]:
+    """What is of interest in the arguments and the results of a function that `speed` calls."""
+    found, real = list[Any](), getattr(speed, name)
 
-    step, scoring = measure_speeds(world, device)
+    def note(*args: Any, **options: Any) -> Any:
+        result = real(*args, **options)
+        found.append(what(args, result))
+        return result
+
+    monkeypatch.setattr(speed, name, note)
+    return found
+
+
+def test_steps_and_scoring_are_held_to_what_a_plan_says_of_them_and_recomputing_ones_are_a_line(
+    world: ShapeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = plain_cpu(1)
     fast = replace(device, launch_s=1e-9, value_s=1e-12, flops=1e15, bytes_per_s=1e15)
-    hopeful = list(measure_speeds(world, fast))
+    monkeypatch.setitem(speed._RECOMPUTING, "cpu", (2,))
+    recomputed = noted(monkeypatch, "step_seconds", lambda args, _: args[4])
+
+    step, scoring, again = measure_speeds(world, device)
+    assert recomputed == ["keep", "recompute"]
+    hopeful = [*measure_speeds(world, fast)][:2]
 
     for each, what in (
         (step, "mini-qwen3-xs, q and v, 1 learner: a step of "),
@@ -56,34 +76,14 @@ def test_steps_and_scoring_are_held_to_what_a_plan_says_of_them(world: ShapeWorl
         assert isinstance(hurried, Speed)
         assert [line.level for line in hurried.findings] == ["WARN"]
         assert hurried.predicted_s < 0.2 * unhurried.predicted_s
+    assert isinstance(again, Finding)  # which has no part in the pace
+    assert again.what.startswith("mini-qwen3-xs, q and v, 2 learners, activations recomputed: a step of ")
 
 
 def test_the_pace_is_the_geometric_mean() -> None:
     assert pace_of([Speed(1.0, 2.0, ()), Speed(2.0, 1.0, ())]) == pytest.approx(1.0)
     assert pace_of([Speed(3.0, 1.0, ())]) == pytest.approx(3.0)
     assert pace_of([]) is None
-
-
-def test_steps_that_compute_activations_again_are_lines_and_no_part_of_the_pace(
-    world: ShapeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(speed._RECOMPUTING, "cpu", (2,))
-    recomputed: list[Activations] = []
-    step_time = speed.step_seconds
-
-    def note(*args: Any, **options: Any) -> float:
-        recomputed.append(args[4])
-        return step_time(*args, **options)
-
-    monkeypatch.setattr(speed, "step_seconds", note)
-
-    found = list(measure_speeds(world, plain_cpu(1)))
-
-    assert len(steps_of(found)) == 1
-    last = found[-1]
-    assert isinstance(last, Finding)
-    assert last.what.startswith("mini-qwen3-xs, q and v, 2 learners, activations recomputed: a step of ")
-    assert recomputed == ["keep", "recompute"]
 
 
 def test_an_error_of_scoring_is_a_line_that_failed_and_the_packs_go_on(
@@ -113,14 +113,7 @@ def test_scores_that_are_no_numbers_end_the_check(world: ShapeWorld, monkeypatch
 def test_on_a_gpu_a_pack_has_a_line_of_its_memory(world: ShapeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ShapeWorld, "kind", "cuda")
     monkeypatch.setitem(speed._RECOMPUTING, "cuda", (1,))
-    peak = speed.peak_memory
-    predicted: list[float] = []
-
-    def note(*args: Any, **options: Any) -> float:
-        predicted.append(peak(*args, **options))
-        return predicted[-1]
-
-    monkeypatch.setattr(speed, "peak_memory", note)
+    predicted = noted(monkeypatch, "peak_memory", lambda _, found: found)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: predicted[-1])
 
@@ -141,11 +134,11 @@ def test_a_pack_that_does_not_fit_is_a_line_of_its_own(world: ShapeWorld) -> Non
     assert "does not fit" in line.note
 
 
-@pytest.mark.parametrize(("measured", "level"), [(1.0, "PASS"), (0.8, "WARN"), (1.2, "WARN")])
-def test_a_peak_of_memory_is_held_to_the_forecast(measured: float, level: str) -> None:
-    line = check_peak("a pack", measured * 2e9, 2e9)
+def test_a_peak_of_memory_is_held_to_the_forecast() -> None:
+    lines = [check_peak("a pack", measured * 2e9, 2e9) for measured in (1.0, 0.8, 1.2)]
 
-    assert (line.what, line.level) == ("a pack: peak memory over the forecast", level)
+    assert [line.level for line in lines] == ["PASS", "WARN", "WARN"]
+    assert {line.what for line in lines} == {"a pack: peak memory over the forecast"}
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,17 @@ import torch
 from sweeps.gpu_check.world import CPU_BF16_SHAPE, CPU_SHAPE, CheckWorld
 
 
-@pytest.mark.parametrize(
-    ("shape", "timed"),
-    [("8b", "qwen3-8b"), ("8B", "qwen3-8b"), ("1.7b", "qwen3-1.7b"), ("gemma-3-4b", "gemma-3-4b")],
-)
-def test_a_size_alone_is_that_of_a_qwen3(shape: str, timed: str, tmp_path: Path) -> None:
-    world = CheckWorld("cpu", tmp_path, shape=shape)
-
-    assert (world.timed, world.halved) == (timed, timed)
+def test_a_size_alone_is_that_of_a_qwen3_and_without_a_name_a_cpu_has_small_bases(tmp_path: Path) -> None:
+    for shape, timed in (
+        ("8b", "qwen3-8b"),
+        ("8B", "qwen3-8b"),
+        ("1.7b", "qwen3-1.7b"),
+        ("gemma-3-4b", "gemma-3-4b"),
+    ):
+        world = CheckWorld("cpu", tmp_path, shape=shape)
+        assert (world.timed, world.halved) == (timed, timed)
+    world = CheckWorld("cpu", tmp_path)
+    assert (world.timed, world.halved) == (CPU_SHAPE, CPU_BF16_SHAPE)
 
 
 def test_so_many_gpus_have_a_worker_each_as_are_asked_for(
@@ -29,9 +32,3 @@ def test_so_many_gpus_have_a_worker_each_as_are_asked_for(
     assert one.lone_worker == "one GPU was asked for (--gpus)"
     with pytest.raises(ValueError, match="--gpus 9: this machine has 8 that can be checked on 'cuda'"):
         CheckWorld("cuda", tmp_path, gpus=9)
-
-
-def test_without_a_name_a_cpu_has_small_bases(tmp_path: Path) -> None:
-    world = CheckWorld("cpu", tmp_path)
-
-    assert (world.timed, world.halved) == (CPU_SHAPE, CPU_BF16_SHAPE)

@@ -3,7 +3,6 @@
 Workers and drivers are killed on the way.
 """
 
-import io
 import os
 import shutil
 import signal
@@ -18,13 +17,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from portal.cli import main
 from portal.config import RunConfig
 from portal.storage.paths import Folder
-from sweeps.launch.driver import LaunchResult, _print_check, launch_result, run_study
+from sweeps.launch.driver import LaunchResult, launch_result, run_study
 from sweeps.launch.executors import EXECUTORS, ExecutorName, LaneRound, Local, Resources, Wanted
 from sweeps.planning import checks
-from sweeps.planning.devices import GPUS
+from sweeps.planning.devices import GPUS, Device
 from sweeps.planning.plan import plan_study
 from sweeps.store.lease import read_holder
 from sweeps.store.output_folder import UsedDevice
@@ -33,29 +31,29 @@ from sweeps.store.session import read_progress
 from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.worker.job import log_path
-from tests.support.command_line import only_line
+from tests.support.command_line import Portal
 from tests.support.studies import COMMAND, TINY, Tables, assert_same, silent, tables_of, wait_for
-
-DIVERGES = TINY[: TINY.index("methods:")] + "methods: {lora: {size: 8, train: {epochs: 1, lr: 1e38}}}\n"
 
 
 def the_port(study: Study) -> RunConfig:
     return next(run for run in study.runs if run.method == "portal")
 
 
-def test_a_run_that_fails_at_once_was_tried_and_a_second_launch_tries_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text(DIVERGES.replace("seeds: [0, 1]", "seeds: [0]"))
-    command = ["sweep", "run", str(path), "--out", str(tmp_path / "out"), "--executor", "local"]
+def on_cpu(study: Study) -> Study:
+    """The study with the device named."""
+    return replace(study, settings=study.settings.model_copy(update={"device": "cpu"}))
 
-    assert main(command) == 3
-    first = capsys.readouterr().out
-    assert main(command) == 3
+
+def test_a_run_that_fails_at_once_was_tried_and_a_second_launch_tries_nothing(
+    study_path: Path, portal: Portal
+) -> None:
+    text = TINY[: TINY.index("methods:")].replace("seeds: [0, 1]", "seeds: [0]")
+    study_path.write_text(text + "methods: {lora: {size: 8, train: {epochs: 1, lr: 1e38}}}\n")
+
+    first, second = (portal("sweep run tiny.yaml --out out --executor local", code=3).out for _ in range(2))
 
     assert first == "study tiny: 0 of 1 runs done, none trained now, 1 failed now\n"
-    assert capsys.readouterr().out == "study tiny: 0 of 1 runs done, nothing was left to train\n"
+    assert second == "study tiny: 0 of 1 runs done, nothing was left to train\n"
 
 
 def test_counts_are_those_of_the_runs_that_the_launch_tried(tiny_study: Study, tmp_path: Path) -> None:
@@ -104,41 +102,25 @@ def test_what_a_launch_ran_is_recorded_and_a_plan_of_it_is_empty(
     assert sorted(key for members in recorded.values() for key in members) == sorted(tiny_study.by_key)
 
 
-def test_a_launch_again_meets_the_packs_of_the_one_before(
-    finished: Path, tiny_study: Study, unbroken: tuple[Path, Tables]
+def test_a_launch_again_meets_the_packs_of_the_one_before_tries_lost_runs_and_is_silent_without_a_console(
+    finished: Path,
+    tiny_study: Study,
+    unbroken: tuple[Path, Tables],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     store, packs = RunStore(finished), PackStore(finished)
-    lora = next(run for run in tiny_study.runs if run.method == "lora")
+    gone, lost = (run.key for run in tiny_study.runs if run.method == "lora" and run.data.size == 8)
     recorded = packs.recorded_packs()
-    shutil.rmtree(store.run_folder(lora.key))
+    for key in (gone, lost):
+        shutil.rmtree(store.run_folder(key))
+    store.mark_failed(lost, "its worker died twice", log_path(finished, 0), lost=True)
 
     outcome = run_study(tiny_study, finished, executor="local")
 
-    assert (outcome.tried, outcome.trained) == (1, 1)
+    assert (outcome.is_done, outcome.tried, outcome.trained, outcome.failed) == (True, 2, 2, 0)
     assert packs.recorded_packs() == recorded
     assert tables_of(tiny_study, finished).weights == unbroken[1].weights
-
-
-def test_a_run_whose_source_has_failed_cannot_be_trained(tiny_study: Study, tmp_path: Path) -> None:
-    store, port = RunStore(tmp_path), next(run for run in tiny_study.runs if run.method == "portal")
-    assert port.source is not None
-    store.mark_failed(port.source, "diverged", tmp_path / "log")
-
-    found = StudyStatus.read(store, tiny_study.runs).trainable(tiny_study.runs)
-
-    assert set(tiny_study.by_key) - set(found) == {port.source, port.key}
-
-
-def test_a_run_whose_worker_was_lost_is_tried_again(
-    finished: Path, tiny_study: Study, unbroken: tuple[Path, Tables]
-) -> None:
-    store, run = RunStore(finished), tiny_study.runs[0]
-    shutil.rmtree(store.run_folder(run.key))
-    store.mark_failed(run.key, "its worker died twice", log_path(finished, 0), lost=True)
-
-    outcome = run_study(tiny_study, finished, executor="local")
-
-    assert (outcome.is_done, outcome.tried, outcome.trained, outcome.failed) == (True, 1, 1, 0)
+    assert capfd.readouterr() == ("", "")
 
 
 DRIVER = """
@@ -182,10 +164,9 @@ def test_a_killed_worker_comes_back_and_the_tables_are_the_same(
 @pytest.mark.chaos
 @pytest.mark.ray
 def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_tables(
-    tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+    tiny_study: Study, unbroken: tuple[Path, Tables], study_path: Path, tmp_path: Path
 ) -> None:
-    study_path, out = tmp_path / "tiny.yaml", tmp_path / "out"
-    study_path.write_text(TINY)
+    out = tmp_path / "out"
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {"PORTAL_CHECKPOINT_S": "0.1", "HF_TOKEN": SECRET, "WANDB_API_KEY": SECRET}
     command = [sys.executable, "-c", COMMAND, "sweep", "run", str(study_path), "--out", str(out)]
@@ -222,10 +203,13 @@ def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_table
 
 @pytest.mark.ray
 def test_a_killed_driver_leaves_nothing_that_blocks_the_next_and_the_tables_are_the_same(
-    ray_cluster: str, tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+    ray_cluster: str,
+    tiny_study: Study,
+    unbroken: tuple[Path, Tables],
+    study_path: Path,
+    tmp_path: Path,
 ) -> None:
-    study_path, out = tmp_path / "tiny.yaml", tmp_path / "out"
-    study_path.write_text(TINY)
+    out = tmp_path / "out"
     environment = {**os.environ, "RAY_ADDRESS": ray_cluster, "PORTAL_CHECKPOINT_S": "0.1"}
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(study_path), str(out)], env=environment)
     wait_for(lambda: list(out.glob("packs/*/state/*")), "a checkpoint")
@@ -238,47 +222,34 @@ def test_a_killed_driver_leaves_nothing_that_blocks_the_next_and_the_tables_are_
     assert_same(tables_of(tiny_study, out), unbroken[1])
 
 
+@pytest.mark.usefixtures("study_path")
 def test_a_folder_of_gpu_runs_goes_on_on_a_cpu_only_when_it_is_told_to(
-    tiny_study: Study, finished: Path, study_path: Path, capfd: pytest.CaptureFixture[str]
+    tiny_study: Study, finished: Path, portal: Portal
 ) -> None:
+    command = f"sweep run tiny.yaml --out {finished} --executor local"
     (finished / "runs" / tiny_study.runs[0].key / "DONE.json").unlink()
     (finished / "device.json").write_text('{"device": "cuda"}')
-    command = ["sweep", "run", str(study_path), "--out", str(finished), "--executor", "local"]
 
-    assert main(command) == 2
-    refused = capfd.readouterr().err
-    assert main([*command, "--device", "cpu"]) == 0
-    went_on = capfd.readouterr().err
+    refused = portal.refusal(command)
+    went_on = portal(f"{command} --device cpu").err
 
     assert "its runs were computed on GPUs, and this launch is on CPUs" in refused
     assert "device: 1 worker on this CPU" in went_on
+    assert "gpu-check" not in went_on
     assert UsedDevice.kept(finished) == UsedDevice(device="cpu")
-
-
-def test_a_launch_on_gpus_asks_for_a_check_and_one_on_cpus_does_not() -> None:
-    said = io.StringIO()
-    console = Console(file=said, width=200)
-
-    _print_check(Resources((1,), "cpu", None), console)
-    assert said.getvalue() == ""
-    _print_check(Resources((1,), "cuda", GPUS["b200"], 1.0), console)
-    _print_check(Resources((1,), "cuda", None, 1.0), console)
-
-    first, second = said.getvalue().splitlines()
-    assert first.startswith("device: no gpu-check of B200 with torch ")
-    assert second.startswith("device: no gpu-check of such a GPU with torch ")
 
 
 class GpuElsewhere(Local):
     """A GPU that was there when it was asked for, and whose lanes end without a word."""
 
-    def __init__(self) -> None:
+    def __init__(self, hardware: Device | None) -> None:
         self.wanted: list[Wanted] = []
+        self._hardware = hardware
 
     @contextmanager
     def open(self, out: Folder, console: Console, wanted: Wanted) -> Iterator[Resources]:
         self.wanted.append(wanted)
-        yield Resources((1,), "cuda", GPUS["b200"], 1.0)
+        yield Resources((1,), "cuda", self._hardware, 1.0)
 
     def run(self, lanes: LaneRound) -> None:
         assert lanes.resources.device == "cuda"
@@ -286,72 +257,62 @@ class GpuElsewhere(Local):
 
 @pytest.mark.parametrize(
     ("text", "options", "wanted"),
-    [("", ("--gpus", "3"), Wanted("cuda", 3)), ("device: cuda\n", (), Wanted("cuda")), ("", (), Wanted())],
+    [("", "--gpus 3", Wanted("cuda", 3)), ("device: cuda\n", "", Wanted("cuda")), ("", "", Wanted())],
 )
 def test_a_launch_wants_the_gpus_of_its_options_and_study_and_asks_for_a_check_of_what_it_gets(
     text: str,
-    options: tuple[str, ...],
+    options: str,
     wanted: Wanted,
-    tmp_path: Path,
+    study_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    portal: Portal,
 ) -> None:
-    elsewhere, study = GpuElsewhere(), tmp_path / "tiny.yaml"
-    study.write_text(f"{TINY}\n{text}")
+    hardware = None if options else GPUS["b200"]
+    elsewhere, name = GpuElsewhere(hardware), "such a GPU" if options else "B200"
+    study_path.write_text(f"{TINY}\n{text}")
     monkeypatch.setitem(EXECUTORS, "plain", elsewhere)
 
-    code = main(["sweep", "run", str(study), "--out", str(tmp_path / "out"), "--executor", "plain", *options])
+    said = portal(f"sweep run tiny.yaml --out out --executor plain {options}", code=3).err
 
-    said = capfd.readouterr().err
-    assert code == 3, said
     assert elsewhere.wanted == [wanted]
-    assert "device: 1 worker on GPUs, each with one B200" in said
-    assert "device: no gpu-check of B200 with torch " in said
+    assert f"device: 1 worker on GPUs, each with one {'GPU' if options else name}" in said
+    assert f"device: no gpu-check of {name} with torch " in said
 
 
-def test_a_large_base_is_refused_on_a_cpu_until_the_device_is_named_and_leaves_no_record(
+def test_a_large_base_is_refused_on_a_cpu_until_the_device_is_named_for_it(
     tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    assert run_study(on_cpu(tiny_study).part([0]), out, executor="local").is_done
+    assert UsedDevice.kept(out) == UsedDevice(device="cpu")  # named, but for small bases
+
     monkeypatch.setattr(checks, "LARGE_BASE_WEIGHTS", 1.0)
-    out = tmp_path / "out"
+    for folder in (out, fresh):
+        with pytest.raises(
+            ValueError,
+            match=r"billion weights in its layers, and this launch is on CPUs; .*--gpus N .*--device cpu",
+        ) as raised:
+            run_study(tiny_study, folder, executor="local")
+        assert "\n" not in str(raised.value)
+    assert UsedDevice.kept(fresh) is None
 
-    with pytest.raises(ValueError, match=r"and this launch is on CPUs; .*--gpus N .*--device cpu") as raised:
-        run_study(tiny_study, out, executor="local")
-    assert "\n" not in str(raised.value)
-    assert UsedDevice.kept(out) is None
-
-    named = replace(tiny_study, settings=tiny_study.settings.model_copy(update={"device": "cpu"}))
-    assert run_study(named.part([0]), out, executor="local").is_done
+    lora, other = (
+        replace(tiny_study, runs=(run,)) for run in tiny_study.runs if (run.method, run.seed) == ("lora", 1)
+    )
+    assert run_study(on_cpu(lora), out, executor="local").is_done
     assert UsedDevice.kept(out) == UsedDevice(device="cpu", named_for_large_bases=True)
-    assert run_study(tiny_study, out, executor="local").is_done  # a launch of the folder has said so
+    assert run_study(other, out, executor="local").is_done  # a launch of the folder has said so
 
 
-def test_a_folder_with_runs_of_small_bases_on_a_cpu_takes_no_large_one(
-    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    named = replace(tiny_study, settings=tiny_study.settings.model_copy(update={"device": "cpu"}))
-    assert run_study(named.part([0]), out, executor="local").is_done
-    assert UsedDevice.kept(out) == UsedDevice(device="cpu")
-
-    monkeypatch.setattr(checks, "LARGE_BASE_WEIGHTS", 1.0)
-    with pytest.raises(ValueError, match="billion weights in its layers, and this launch is on CPUs"):
-        run_study(tiny_study, out, executor="local")
-
-
+@pytest.mark.usefixtures("study_path")
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--gpus", "2"], "executor 'local' computes on the CPU; GPUs need Ray's"),
-        (["--device", "cuda"], "executor 'local' computes on the CPU; GPUs need Ray's"),
-        (["--device", "cpu", "--gpus", "2"], "2 GPUs are wanted with device 'cpu'"),
-        (["--device", "gpu"], "unknown 'gpu'"),
+        ("--gpus 2", "executor 'local' computes on the CPU; GPUs need Ray's"),
+        ("--device cuda", "executor 'local' computes on the CPU; GPUs need Ray's"),
+        ("--device cpu --gpus 2", "2 GPUs are wanted with device 'cpu'"),
+        ("--device gpu", "unknown 'gpu'"),
     ],
 )
-def test_a_device_that_cannot_be_had_is_refused_in_one_line(
-    options: list[str], told: str, study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["sweep", "run", str(study_path), "--out", str(tmp_path / "out"), "--executor", "local"]
-
-    assert main([*command, *options]) == 2
-    assert told in only_line(capsys)
+def test_a_device_that_cannot_be_had_is_refused_in_one_line(options: str, told: str, portal: Portal) -> None:
+    assert told in portal.refusal(f"sweep run tiny.yaml --out out --executor local {options}")

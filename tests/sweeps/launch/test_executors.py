@@ -1,11 +1,10 @@
 """Every way to run has a name in one table; what is wanted and what was found are said in one line."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from portal.cli import main
-from sweeps.launch.driver import run_study
 from sweeps.launch.executors import (
     EXECUTORS,
     WORTH_TRAIN_S,
@@ -16,8 +15,8 @@ from sweeps.launch.executors import (
     suited_executor,
 )
 from sweeps.planning.devices import GPUS, find_device
-from sweeps.study.expand import Study, load_study
-from tests.support.studies import TINY
+from tests.support.command_line import Portal
+from tests.support.studies import TINY, load_text
 
 
 def test_a_study_for_gpus_waits_for_one_at_least() -> None:
@@ -45,64 +44,62 @@ def test_a_launch_names_what_it_runs_on() -> None:
     assert str(Resources((4, 4), "cpu", None)) == "up to 8 workers on the CPUs of the cluster"
 
 
-def test_workers_with_several_gpus_have_them_on_one_node_and_compute_at_the_rate_of_one() -> None:
+def test_workers_have_several_gpus_of_one_node_at_the_rate_of_one_or_a_share_of_one() -> None:
     found = Resources((8, 6, 1), "cuda", GPUS["b200"], 1.0)
 
-    fours = found.shared(4)
+    fours, halves, thirds = (found.shared(gpus) for gpus in (4, 0.5, 0.3))
 
     assert (fours.nodes, fours.gpus_per_worker) == ((2, 1, 0), 4)
     assert fours.hardware is not None
     assert (fours.hardware.num_gpus, fours.hardware.label) == (4, "4 x B200")
     assert fours.hardware.flops == GPUS["b200"].flops
     assert fours.hardware.budget_bytes == GPUS["b200"].budget_bytes
-    with pytest.raises(
-        ValueError, match="gpus_per_worker: 16 takes as many GPUs of one node, the largest has 8"
-    ):
+    assert (halves.nodes, halves.gpus_per_worker) == ((16, 12, 2), 0.5)
+    assert (thirds.nodes, thirds.gpus_per_worker) == ((24, 18, 3), 0.3)
+    assert halves.hardware is not None
+    assert halves.hardware.memory_bytes == GPUS["b200"].memory_bytes / 2
+    assert halves.hardware.name == "0.5 of a B200"
+    cpu = Resources((2,), "cpu", find_device("cpu"))
+    assert (found.shared(1.0), cpu.shared(0.5)) == (found, cpu)
+    told = "gpus_per_worker: 16 takes as many GPUs of one node, the largest has 8"
+    with pytest.raises(ValueError, match=told):
         found.shared(16)
 
 
-def test_the_table_has_every_name() -> None:
+def test_a_plan_for_shared_gpus_has_as_many_workers_and_smaller_packs(
+    study_path: Path, portal: Portal
+) -> None:
+    study_path.write_text(f"{TINY}gpus_per_worker: 0.5\n")
+    printed = portal("sweep plan tiny.yaml --out out --device h100 --count 2").out
+    study_path.write_text(f"{TINY}gpus_per_worker: 0.5\nworkers_per_pack: 2\n")
+    refused = portal.refusal("sweep plan tiny.yaml --out out --device h100")
+
+    assert "predicted for 0.5 of a H100" in printed
+    assert "on 2 devices, 2 workers on each: " in printed
+    assert "workers of one pack need a GPU each" in refused
+
+
+@pytest.mark.usefixtures("study_path")
+def test_the_table_has_every_name_and_an_unknown_one_is_refused(portal: Portal) -> None:
     assert set(EXECUTORS) == set(get_args(ExecutorName))
     assert {find_executor(name) for name in EXECUTORS} == set(EXECUTORS.values())
     with pytest.raises(ValueError, match="unknown executor 'plan'; did you mean 'plain'"):
         find_executor("plan")
+    assert "did you mean 'local'" in portal.refusal("sweep run tiny.yaml --out out --executor loca")
 
 
-def test_auto_takes_train_where_its_start_is_a_small_part() -> None:
-    assert suited_executor(WORTH_TRAIN_S - 1, "cuda") == "plain"
-    assert suited_executor(WORTH_TRAIN_S, "cuda") == "train"
-    assert suited_executor(None, "cuda") == "train"
+def test_auto_takes_train_where_its_start_is_a_small_part_and_leaves_a_cpus_cores_to_the_lanes() -> None:
+    lanes = (WORTH_TRAIN_S - 1, WORTH_TRAIN_S, None)
 
-
-def test_auto_leaves_the_cores_of_a_cpu_to_the_lanes() -> None:
-    assert [suited_executor(lane_s, "cpu") for lane_s in (1.0, WORTH_TRAIN_S, None)] == ["plain"] * 3
+    assert [suited_executor(lane_s, "cuda") for lane_s in lanes] == ["plain", "train", "train"]
+    assert [suited_executor(lane_s, "cpu") for lane_s in lanes] == ["plain"] * 3
     assert suited_executor(1.0, "cpu", has_teams=True) == "train"
 
 
-def test_only_the_executor_local_refuses_workers_that_share_a_pack(study_path) -> None:
-    study_path.write_text(TINY.replace("name: tiny", "name: tiny\nworkers_per_pack: 2"))
-    settings = load_study(study_path).settings
+def test_only_the_executor_local_refuses_workers_that_share_a_pack(tmp_path: Path) -> None:
+    settings = load_text(tmp_path, f"{TINY}workers_per_pack: 2\n").settings
 
-    for name, executor in EXECUTORS.items():
-        if name == "local":
-            with pytest.raises(ValueError, match="workers_per_pack needs Ray's"):
-                executor.check(settings)
-        else:
-            executor.check(settings)
-
-
-def test_a_study_is_run_in_silence_unless_a_console_is_given(
-    tiny_study: Study, finished, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (finished / "runs" / tiny_study.runs[0].key / "DONE.json").unlink()
-
-    outcome = run_study(tiny_study, finished, executor="local")
-
-    assert outcome.trained == 1
-    printed = capfd.readouterr()
-    assert (printed.out, printed.err) == ("", "")
-
-
-def test_the_command_names_an_unknown_executor(study_path, tmp_path, capsys) -> None:
-    assert main(["sweep", "run", str(study_path), "--out", str(tmp_path / "out"), "--executor", "loca"]) == 2
-    assert "did you mean 'local'" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="workers_per_pack needs Ray's"):
+        EXECUTORS["local"].check(settings)
+    for name in EXECUTORS.keys() - {"local"}:
+        EXECUTORS[name].check(settings)

@@ -12,10 +12,9 @@ from sweeps.launch.ray_lanes import _lane_process, release_lane
 from sweeps.planning.cost_model import START_S
 from sweeps.planning.devices import GPUS, Device, find_device
 from sweeps.store.run_store import PackStore, RunStore, pack_key
-from sweeps.store.session import Session
-from sweeps.study.expand import Study, load_study
+from sweeps.study.expand import Study
 from sweeps.worker.job import LaneJob, PackJob, log_path
-from tests.support.studies import TINY
+from tests.support.studies import TINY, load_text
 
 TOKEN = "0" * 16
 
@@ -26,41 +25,57 @@ def _lease(tmp_path: Path) -> None:
     write_json_atomic(tmp_path / "driver.json", {"token": TOKEN})
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore(tmp_path)
+
+
+@pytest.fixture
+def run(tiny_study: Study) -> str:
+    return tiny_study.runs[0].key
+
+
+@pytest.fixture
+def job(run: str, tmp_path: Path) -> LaneJob:
+    """The job of a lane with one pack, of that run."""
+    pack = PackJob(pack_key([run]), 1, (run,), (), ())
+    return LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
+
+
+def claim(job: LaneJob, attempt: str) -> None:
+    assert job.session.claim(job.packs[0].key, job.lane, attempt) is not None
+
+
 def test_a_dead_lane_frees_its_pack_once_and_then_its_runs_are_lost(
-    tiny_study: Study, tmp_path: Path
+    tiny_study: Study, store: RunStore, run: str, job: LaneJob
 ) -> None:
-    store, session = RunStore(tmp_path), Session(tmp_path, TOKEN)
-    finished, live = tiny_study.runs[0].key, tiny_study.runs[1].key
-    pack = PackJob(pack_key([live]), 1, (live,), (), ())
-    job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
-    for key in (finished, live):
-        assert session.claim(pack_key([key]), 0, "a") is not None
+    finished = tiny_study.runs[1].key  # in an earlier round
+    assert job.session.claim(pack_key([finished]), 0, "a") is not None
+    claim(job, "a")
 
     release_lane(job)
-    first = store.failure(live)
-    assert session.claim(pack_key([live]), 1, "b") is not None
+    first = store.failure(run)
+    claim(replace(job, lane=1), "b")
     release_lane(replace(job, lane=1))
 
     assert first is None
-    failure = store.failure(live)
+    failure = store.failure(run)
     assert failure is not None
     assert (failure.cause, failure.lost) == ("its worker died twice", True)
     assert store.failure(finished) is None
 
 
-def test_a_pack_that_saves_something_between_two_deaths_goes_on(tiny_study: Study, tmp_path: Path) -> None:
-    store, session = RunStore(tmp_path), Session(tmp_path, TOKEN)
-    run = tiny_study.runs[0].key
-    pack = PackJob(pack_key([run]), 1, (run,), (), ())
-    packs = PackStore(tmp_path)
-    packs.record_pack(pack.key, [run])
-    job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
+def test_a_pack_that_saves_something_between_two_deaths_goes_on(
+    store: RunStore, run: str, job: LaneJob
+) -> None:
+    packs, key = PackStore(store.out), job.packs[0].key
+    packs.record_pack(key, [run])
     for sequence in range(3):
-        assert session.claim(pack.key, 0, f"attempt {sequence}") is not None
-        save_checkpoint(packs.pack_folder(pack.key) / "state", sequence + 1, {}, {})
+        claim(job, f"attempt {sequence}")
+        save_checkpoint(packs.pack_folder(key) / "state", sequence + 1, {}, {})
         release_lane(job)
         assert store.failure(run) is None
-    assert session.claim(pack.key, 1, "the last one") is not None
+    claim(replace(job, lane=1), "the last one")
 
     release_lane(replace(job, lane=1))
 
@@ -70,40 +85,30 @@ def test_a_pack_that_saves_something_between_two_deaths_goes_on(tiny_study: Stud
 
 
 def test_what_ended_a_lane_is_the_cause_of_its_runs(
-    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: RunStore, run: str, job: LaneJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    store, session = RunStore(tmp_path), Session(tmp_path, TOKEN)
-    run = tiny_study.runs[0].key
-    pack = PackJob(pack_key([run]), 1, (run,), (), ())
-    job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
+    monkeypatch.chdir(store.out)
+    told = "no space for the temporary file"
     for attempt in ("a", "b"):
-        session.claim(pack.key, 0, attempt)
+        claim(job, attempt)
         with pytest.raises(RuntimeError), _lane_process(job):
-            raise RuntimeError("no space for the temporary file")
+            raise RuntimeError(told)
         release_lane(job)
 
     failure = store.failure(run)
-
     assert failure is not None
-    assert failure.cause == (
-        "its worker died twice, the last time of RuntimeError: no space for the temporary file"
-    )
-    assert "no space for the temporary file" in log_path(tmp_path, 0).read_text()
+    assert failure.cause == f"its worker died twice, the last time of RuntimeError: {told}"
+    assert told in log_path(store.out, 0).read_text()
 
 
-def test_a_driver_that_has_lost_the_folder_frees_nothing(tiny_study: Study, tmp_path: Path) -> None:
-    store, session = RunStore(tmp_path), Session(tmp_path, TOKEN)
-    run = tiny_study.runs[0].key
-    pack = PackJob(pack_key([run]), 1, (run,), (), ())
-    job = LaneJob(out=str(tmp_path), token=TOKEN, lane=0, packs=(pack,), rows={})
-    session.claim(pack.key, 0, "a")
-    write_json_atomic(tmp_path / "driver.json", {"token": "1" * 16})
+def test_a_driver_that_has_lost_the_folder_frees_nothing(store: RunStore, run: str, job: LaneJob) -> None:
+    claim(job, "a")
+    write_json_atomic(store.out / "driver.json", {"token": "1" * 16})
 
-    release_lane(job)
-    release_lane(job)
+    for _ in range(2):
+        release_lane(job)
 
-    assert session.claimed_by(0) == [pack.key]
+    assert job.session.claimed_by(0) == [job.packs[0].key]
     assert store.failure(run) is None
 
 
@@ -112,9 +117,7 @@ CPU, GPU = find_device("cpu"), GPUS["b200"]
 
 def team_plan(folder: Path, device: Device, nodes: list[int]) -> LanePlan:
     """Of one pack that two workers step together."""
-    path = folder / "team.yaml"
-    path.write_text(TINY + "workers_per_pack: 2\n")
-    return read_lane_plan(load_study(path), folder, device, nodes)
+    return read_lane_plan(load_text(folder, f"{TINY}workers_per_pack: 2\n"), folder, device, nodes)
 
 
 def scarce_cpu(study: Study, folder: Path, *, runs: float) -> Device:
@@ -137,24 +140,17 @@ def test_workers_on_a_cpu_are_planned_with_their_share_of_it_and_together_do_the
     assert shared / 2 <= (two.plan.schedule(2).makespan - START_S) / 3600 < shared
 
 
-def test_workers_that_memory_has_room_for_compute_no_faster_for_the_cores_that_are_left(
+def test_memory_and_packs_limit_the_workers_who_compute_no_faster_for_the_cores_that_are_left(
     tiny_study: Study, tmp_path: Path
 ) -> None:
     for runs, workers in ((2.5, 2), (0.1, 1)):
         scarce = scarce_cpu(tiny_study, tmp_path, runs=runs)
-
         plan, layout = read_lane_plan(tiny_study, tmp_path, scarce, [4])
-
         assert layout.num_workers == workers
         assert plan.device.memory_bytes == scarce.memory_bytes / workers
         assert plan.device.flops == CPU.flops / 4
 
-
-def test_no_more_workers_divide_the_memory_than_there_are_packs_for(
-    tiny_study: Study, tmp_path: Path
-) -> None:
     plan, layout = read_lane_plan(tiny_study, tmp_path, CPU, [64])
-
     assert layout.num_workers == len(plan.packs) < 64
     assert plan.device.memory_bytes == CPU.memory_bytes / len(plan.packs)
     assert plan.device.flops == CPU.flops / 64
@@ -169,11 +165,10 @@ def test_a_team_on_cpus_has_room_on_one_of_them(tmp_path: Path, nodes: list[int]
     assert plan.device.flops == CPU.flops / max(nodes)
 
 
-def test_a_team_stays_whole_where_memory_is_short_and_the_plan_says_that_it_is(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(TINY)
-    scarce = scarce_cpu(load_study(tmp_path / "study.yaml"), tmp_path, runs=0.1)
-
-    plan, layout = team_plan(tmp_path, scarce, [4])
+def test_a_team_stays_whole_where_memory_is_short_and_the_plan_says_that_it_is(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    plan, layout = team_plan(tmp_path, scarce_cpu(tiny_study, tmp_path, runs=0.1), [4])
 
     assert (layout.teams, layout.team_size) == (1, 2)
     assert any(each.memory_bytes > plan.device.budget_bytes for each in plan.forecasts)

@@ -12,14 +12,12 @@ import ray
 from rich.console import Console
 
 from portal.bases.precision import check_precision, cpu_has_bf16
-from portal.cli import main
 from portal.config import BaseRef
-from sweeps.launch.executors import Resources, Wanted
+from sweeps.launch.executors import Wanted
 from sweeps.launch.ray_session import nodes_refusing, ray_session
 from sweeps.planning.checks import check_cpus
-from sweeps.planning.devices import GPUS, find_device
 from tests.support.precision import cpu_with
-from tests.support.studies import TINY, silent
+from tests.support.studies import silent
 
 needs_bf16 = partial(check_precision, "bf16", "cpu")
 on_cpus = partial(nodes_refusing, device="cpu")
@@ -35,30 +33,21 @@ def refuse_to_start(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-@pytest.mark.parametrize(
-    ("raised", "told"),
-    [
-        ("the head node timed out\nmore", "the head node timed out more); the machine may be too busy"),
-        ("Cannot include dashboard", "Cannot include dashboard); log: "),
-    ],
-)
-def test_rays_bare_exception_becomes_one_line(
-    raised: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refuse_to_start(monkeypatch, Exception(raised))
-
-    with pytest.raises(OSError) as caught, ray_session(tmp_path, silent(), Wanted()):
-        pass
-
-    assert str(caught.value).startswith(f"Ray did not start ({told}")
-    assert "\n" not in str(caught.value)
-
-
-def test_any_other_fault_of_rays_start_surfaces_as_it_is(
+def test_rays_bare_exception_becomes_one_line_and_any_other_surfaces_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refuse_to_start(monkeypatch, AssertionError("ours"))
+    busy = "the head node timed out more); the machine may be too busy"
+    for raised, told in (
+        ("the head node timed out\nmore", busy),
+        ("Cannot include dashboard", "Cannot include dashboard); log: "),
+    ):
+        refuse_to_start(monkeypatch, Exception(raised))
+        with pytest.raises(OSError) as caught, ray_session(tmp_path, silent(), Wanted()):
+            pass
+        assert str(caught.value).startswith(f"Ray did not start ({told}")
+        assert "\n" not in str(caught.value)
 
+    refuse_to_start(monkeypatch, AssertionError("ours"))
     with pytest.raises(AssertionError, match="ours"), ray_session(tmp_path, silent(), Wanted()):
         pass
 
@@ -124,39 +113,6 @@ def test_gpus_of_nodes_without_cpus_are_not_waited_for_and_told(
     assert lines.file.getvalue() == (
         "waiting for GPUs: 4 of 8 have joined the cluster; 8 more are on nodes without CPUs for workers\n"
     )
-
-
-def test_workers_that_share_a_gpu_have_their_share_of_its_memory_and_rate() -> None:
-    whole = Resources((8, 4), "cuda", GPUS["h100"], 1.0)
-
-    halves, thirds = whole.shared(0.5), whole.shared(0.3)
-
-    assert whole.shared(1.0) == whole
-    assert (halves.nodes, halves.gpus_per_worker) == ((16, 8), 0.5)
-    assert (thirds.nodes, thirds.gpus_per_worker) == ((24, 12), 0.3)
-    assert halves.hardware is not None
-    assert (halves.hardware.memory_bytes, halves.hardware.name) == (
-        GPUS["h100"].memory_bytes / 2,
-        "0.5 of a H100",
-    )
-    cpu = Resources((2,), "cpu", find_device("cpu"))
-    assert cpu.shared(0.5) == cpu
-
-
-def test_a_plan_for_shared_gpus_has_as_many_workers_and_smaller_packs(
-    study_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study_path.write_text(TINY.replace("name: tiny", "name: tiny\ngpus_per_worker: 0.5"))
-    command = ["sweep", "plan", str(study_path), "--out", str(tmp_path), "--device", "h100"]
-
-    assert main([*command, "--count", "2"]) == 0
-    printed = capsys.readouterr().out
-    study_path.write_text(TINY.replace("name: tiny", "name: tiny\ngpus_per_worker: 0.5\nworkers_per_pack: 2"))
-    assert main(command) == 2
-
-    assert "predicted for 0.5 of a H100" in printed
-    assert "on 2 devices, 2 workers on each: " in printed
-    assert "workers of one pack need a GPU each" in capsys.readouterr().err
 
 
 @pytest.mark.ray

@@ -11,7 +11,6 @@ import pytest
 
 from portal.artifacts.artifact import Artifact
 from portal.bases.base import load_base
-from portal.cli import main
 from portal.data.sampling import calibration_rows
 from portal.data.suites import open_suite
 from portal.data.token_cache import read_cache
@@ -29,8 +28,8 @@ from sweeps.launch.single_run import (
     teach_run,
     training_fits,
 )
-from sweeps.study.expand import load_study
-from tests.support.command_line import line_after
+from tests.support.command_line import Portal
+from tests.support.studies import load_text
 
 
 def request(**options: object) -> TrainRequest:
@@ -38,32 +37,27 @@ def request(**options: object) -> TrainRequest:
     return TrainRequest(suite, tasks, **options)  # type: ignore[arg-type]
 
 
-def joint(**options: object) -> SingleRun:
-    return source_run(("mini-qwen3-xs",), request(**options), modules=("q", "v"), rank=4)
+def joint(*, rank: int = 4, **options: object) -> SingleRun:
+    return source_run(("mini-qwen3-xs",), request(**options), modules=("q", "v"), rank=rank)
 
 
-def test_what_is_not_given_is_the_recipes() -> None:
+def test_what_is_given_replaces_what_the_recipe_says() -> None:
     paper, other = joint().config, joint(recipe="portallib-0.2").config
+    given = joint(examples=16, epochs=2, seed=7).config
 
     assert (paper.data.size, paper.train.epochs, paper.train.schedule) == (2000, 5, "constant")
     assert (other.train.epochs, other.train.rounds_per_epoch, other.train.schedule) == (12, 500, "linear")
     assert paper.train.evaluate == "last_epoch"
     assert (paper.adapter.rank, paper.adapter.alpha) == (4, 8)
-
-
-def test_what_is_given_replaces_it() -> None:
-    run = joint(examples=16, epochs=2, seed=7).config
-
-    assert (run.data.size, run.train.epochs, run.seed) == (16, 2, 7)
+    assert (given.data.size, given.train.epochs, given.seed) == (16, 2, 7)
 
 
 def test_the_frozen_base_is_the_run_that_a_study_of_these_tasks_has(tmp_path: Path) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text(
+    text = (
         "name: s\nsuite: mini\ntasks: [fact_qa, counting]\nseeds: [0]\n"
         "targets: [mini-qwen3-xs]\nmethods: {base: {}}\n"
     )
-    (study_run,) = load_study(path).runs
+    (study_run,) = load_text(tmp_path, text).runs
 
     assert joint(examples=16).frozen_bases == (study_run,)
 
@@ -75,6 +69,7 @@ def test_the_frozen_base_is_the_run_that_a_study_of_these_tasks_has(tmp_path: Pa
         ({"examples": 0}, "data.size"),
         ({"epochs": 0}, "train.epochs"),
         ({"seed": -1}, "seed"),
+        ({"rank": 4000}, "rank 4000 is above the width"),
     ],
 )
 def test_a_mistake_is_one_line(options: dict[str, object], message: str) -> None:
@@ -84,13 +79,8 @@ def test_a_mistake_is_one_line(options: dict[str, object], message: str) -> None
     assert "\n" not in str(raised.value)
 
 
-def test_a_rank_above_a_width_is_refused() -> None:
-    with pytest.raises(ValueError, match="rank 4000 is above the width"):
-        source_run(("mini-qwen3-xs",), request(), modules=("q",), rank=4000)
-
-
 def test_a_metric_that_cannot_be_computed_is_refused_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
     monkeypatch.delenv(ALLOWED, raising=False)
     rows = [
@@ -99,28 +89,19 @@ def test_a_metric_that_cannot_be_computed_is_refused_before_training(
         for split in ("train", "test")
     ]
     (tmp_path / "code.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    out = tmp_path / "out"
-    command = [
-        "train",
-        "--source",
-        "mini-qwen3-xs",
-        "--tasks",
-        str(tmp_path / "code.jsonl"),
-        "--out",
-        str(out),
-    ]
 
-    assert main(command) == 2
+    told = portal("train --source mini-qwen3-xs --tasks code.jsonl --out out", code=2).err
 
-    assert f"set {ALLOWED}=1 to let it, in bubblewrap (on " in line_after("in other splits", capsys)
-    assert not list(out.glob("runs/*"))
+    warned, refused = told.splitlines()
+    assert "in other splits" in warned
+    assert f"set {ALLOWED}=1 to let it, in bubblewrap (on " in refused
+    assert not list((tmp_path / "out").glob("runs/*"))
 
 
-@pytest.mark.parametrize(
-    ("left", "within"), [(0.1, True), (REACH, True), (0.9, False), (1.4, False), (math.nan, False)]
-)
-def test_training_rows_that_leave_a_guess_are_out_of_reach(left: float, within: bool) -> None:
-    assert TrainingFit("new", 16, left).within_reach is within
+def test_training_rows_that_leave_a_guess_are_out_of_reach() -> None:
+    within = [TrainingFit("new", 16, left).within_reach for left in (0.1, REACH, 0.9, 1.4, math.nan)]
+
+    assert within == [True, True, False, False, False]
 
 
 def test_the_fit_is_that_of_the_rows_that_were_trained_on(
@@ -144,22 +125,17 @@ def test_the_fit_is_that_of_the_rows_that_were_trained_on(
     assert fit.left == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.usefixtures("new_tasks")
 def test_the_command_warns_of_a_task_out_of_reach_and_of_no_other(
-    world: Path,
-    new_tasks: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    world: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
-    command = ["teach", str(world / "source"), "--tasks", "totals", "--data", str(new_tasks), "--no-base"]
-    command += ["--examples", "4", "--epochs", "1", "--on", "tiny-llama", "--out", str(tmp_path / "taught")]
+    command = f"teach {world / 'source'} --tasks totals --data data --no-base --examples 4 --epochs 1"
     monkeypatch.setattr(single_run, "MIN_ROWS", 4)
+    told = []
+    for reach in (0.0, 10.0):
+        monkeypatch.setattr(single_run, "REACH", reach)
+        told.append(portal(f"{command} --on tiny-llama --out taught").err)
 
-    monkeypatch.setattr(single_run, "REACH", 0.0)
-    assert main(command) == 0
-    warned = capsys.readouterr().err
-    monkeypatch.setattr(single_run, "REACH", 10.0)
-    assert main(command) == 0
-
-    assert "totals: the core seems unable to express it: its own 4 training rows are not fitted" in warned
-    assert "unable to express" not in capsys.readouterr().err
+    warning = "totals: the core seems unable to express it: its own 4 training rows are not fitted"
+    assert warning in told[0]
+    assert "unable to express" not in told[1]

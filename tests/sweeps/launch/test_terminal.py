@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,19 +17,6 @@ from sweeps.store.lease import read_holder
 from sweeps.store.run_store import RunStore
 from sweeps.store.session import Session
 from tests.support.studies import COMMAND, PATIENCE_S, TINY, load_text, wait_for
-
-
-def state(**changes: object) -> StageState:
-    values = {
-        "stage": 1,
-        "done": 1,
-        "total": 4,
-        "share": 0.379,
-        "steps_per_s": 2.04,
-        "loss": 0.5,
-        "active": True,
-    }
-    return StageState(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -40,9 +29,11 @@ def state(**changes: object) -> StageState:
     ],
 )
 def test_a_line_has_runs_share_speed_loss_and_what_is_left(
-    changes: dict[str, object], eta_s: float | None, text: str
+    changes: dict[str, Any], eta_s: float | None, text: str
 ) -> None:
-    assert state(**changes).text(eta_s) == text
+    state = StageState(stage=1, done=1, total=4, share=0.379, steps_per_s=2.04, loss=0.5, active=True)
+
+    assert replace(state, **changes).text(eta_s) == text
 
 
 def test_a_stage_is_named_as_soon_as_a_lane_begins_with_it_and_then_only_now_and_then(tmp_path: Path) -> None:
@@ -88,9 +79,8 @@ def test_another_thread_leaves_the_handlers_alone() -> None:
 
 
 @pytest.mark.slow
-def test_a_driver_in_the_background_of_a_script_stops_on_sigint(tmp_path: Path) -> None:
-    study, out = tmp_path / "tiny.yaml", tmp_path / "out"
-    study.write_text(TINY)
+def test_a_driver_in_the_background_of_a_script_stops_on_sigint(study_path: Path, tmp_path: Path) -> None:
+    study, out = study_path, tmp_path / "out"
     driver = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "sweep", "run", str(study), "--out", str(out), "--executor", "local"],
         stderr=subprocess.PIPE,

@@ -31,26 +31,22 @@ def test_bases_that_tokenise_alike_share_a_cache_and_others_do_not(tmp_path: Pat
         assert names[0] == names[1] == [e.id for e in load_suite("mini").examples(task, "train")]
 
 
-def test_the_manifest_of_a_cache_names_rows_and_hash_of_every_split(tmp_path: Path) -> None:
+def test_a_whole_cache_with_rows_and_hash_of_every_split_stays_and_an_altered_one_is_made_again(
+    tmp_path: Path,
+) -> None:
     (folder,) = set(prepare(tmp_path, QWENS).values())
-
+    written = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     splits = json.loads((folder / "manifest.json").read_text())["splits"]
     assert splits == split_manifest(load_suite("mini"), TASKS)
     assert splits["fact_qa"]["test"]["rows"] == len(load_suite("mini").examples("fact_qa", "test"))
 
-
-def test_a_whole_cache_stays_and_an_altered_one_is_made_again(tmp_path: Path) -> None:
-    (folder,) = set(prepare(tmp_path, QWENS).values())
-    written = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-
     prepare(tmp_path, QWENS)
-    untouched = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == written
     data = bytearray((folder / "rows-00000.parquet").read_bytes())
     data[len(data) // 2] ^= 1
     (folder / "rows-00000.parquet").write_bytes(data)
     prepare(tmp_path, QWENS)
 
-    assert untouched == written
     assert read_cache(folder).tasks == TASKS
     assert (folder / "rows-00000.parquet").read_bytes() != bytes(data)
 

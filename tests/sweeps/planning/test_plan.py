@@ -45,7 +45,8 @@ def test_a_plan_has_every_missing_run_in_one_pack_sources_first_and_writes_nothi
     assert sorted(keys(plan)) == sorted(tiny_study.by_key)
     assert all(len({(run.bases, run.adapter) for run in pack.runs}) == 1 for pack in plan.packs)
     assert plan.packs[-1].needs == tuple(run.key for run in plan.packs[0].runs)
-    for lane in (plan.packs, *plan.lanes(2)):
+    unmeasured = plan_study(tiny_study, tmp_path / "out")  # in units of cost
+    for lane in (plan.packs, *plan.lanes(2), *unmeasured.lanes(2)):
         assert {pack.key for pack in lane} == {pack.key for pack in plan.packs}
         assert (lane[0].runs[0].method, lane[-1].runs[0].method) == ("source", "portal")
     value = to_json(plan, 1)

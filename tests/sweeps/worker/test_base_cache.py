@@ -22,11 +22,10 @@ COMMIT = "c" * 40
 REF = BaseRef(name="tiny-hub", revision=COMMIT)
 
 
-@pytest.fixture(params=["5GB", "20kB"], ids=["one file", "shards"])
-def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A weight file of a tiny base as the hub's cache keeps it; the hub itself is out of reach."""
+def in_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_size: str) -> Path:
+    """The last weight file of a tiny base as the hub's cache keeps it; the hub itself is out of reach."""
     folder = tmp_path / "hub" / "models--org--tiny" / "snapshots" / COMMIT
-    make_model("qwen3", hidden=24, layers=2, seed=0).save_pretrained(folder, max_shard_size=request.param)
+    make_model("qwen3", hidden=24, layers=2, seed=0).save_pretrained(folder, max_shard_size=shard_size)
     character_tokenizer(bos=False).save_pretrained(folder)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -37,18 +36,35 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return sorted(folder.glob("*.safetensors"))[-1]
 
 
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return in_hub_cache(tmp_path, monkeypatch, "20kB")
+
+
+@pytest.fixture(params=["5GB", "20kB"], ids=["one file", "shards"])
+def one_or_more(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The last weight file of a base that has one, or several."""
+    return in_hub_cache(tmp_path, monkeypatch, request.param)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> BaseRecords:
+    return BaseRecords(tmp_path / "out")
+
+
 def flip_last_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
 
 
-def test_one_flipped_bit_in_the_hubs_cache_is_refused_on_resume(weights: Path, tmp_path: Path) -> None:
-    records = BaseRecords(tmp_path / "out")
-    BaseCache().load(REF, "cpu", records, "first launch")
-    BaseCache().load(REF, "cpu", records, "second launch")  # the same weights again
+def test_one_flipped_bit_in_the_hubs_cache_is_refused_on_resume(
+    one_or_more: Path, records: BaseRecords
+) -> None:
+    for launch in ("first", "second"):  # the same weights again
+        BaseCache().load(REF, "cpu", records, launch)
 
-    flip_last_bit(weights)
+    flip_last_bit(one_or_more)
     bases = BaseCache()
 
     with pytest.raises(ValueError, match="base 'tiny-hub': its weights are not those the study began with"):
@@ -57,9 +73,9 @@ def test_one_flipped_bit_in_the_hubs_cache_is_refused_on_resume(weights: Path, t
 
 
 def test_a_base_is_verified_once_a_launch_on_a_node_and_what_another_launch_found_does_not_count(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, records: BaseRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records, verified, check = BaseRecords(tmp_path / "out"), [], BaseFiles.check
+    verified, check = [], BaseFiles.check
     local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
     monkeypatch.setattr(
         BaseFiles, "check", lambda files, revision: verified.append(revision) or check(files, revision)
@@ -74,24 +90,17 @@ def test_a_base_is_verified_once_a_launch_on_a_node_and_what_another_launch_foun
     for _ in range(2):  # the next process does not take the first one's failure for a pass
         with pytest.raises(ValueError, match="its files have digest"):
             BaseCache().load(local, "cpu", records, "third")
-
-
-def test_files_that_are_others_are_named_also_where_they_cannot_be_loaded(
-    weights: Path, tmp_path: Path
-) -> None:
-    local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
-    weights.write_bytes(weights.read_bytes()[:-100])
-
+    weights.write_bytes(weights.read_bytes()[:-100])  # also where they cannot be loaded
     with pytest.raises(ValueError, match="its files have digest"):
-        BaseCache().load(local, "cpu", BaseRecords(tmp_path / "out"), "launch")
+        BaseCache().load(local, "cpu", records, "fourth")
 
 
 @pytest.mark.parametrize("place", ["a folder", "the hub's cache"])
 def test_processes_of_a_node_load_a_base_while_one_of_them_verifies_it(
-    place: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, weights: Path, records: BaseRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever verifies goes on only after all have loaded: this would never end if they waited for that."""
-    records, lanes, hashed = BaseRecords(tmp_path / "out"), 4, files_module.files_sha256
+    lanes, hashed = 4, files_module.files_sha256
     local = BaseRef(name=str(weights.parent), revision=folder_digest(weights.parent))
     ref = local if place == "a folder" else REF
     loaded, verified = threading.Barrier(lanes + 1, timeout=60), []
@@ -120,16 +129,16 @@ def test_processes_of_a_node_load_a_base_while_one_of_them_verifies_it(
     assert [base.name for base in bases] == [ref.name] * lanes
 
 
-def test_weights_are_here_once_the_hubs_cache_has_all_files(weights: Path) -> None:
+def test_weights_are_here_once_the_hubs_cache_has_all_files(one_or_more: Path) -> None:
     assert are_weights_here("tiny-hub", COMMIT)
     assert are_weights_here("mini-qwen3-xs", "any")
     assert not are_weights_here("tiny-hub", "d" * 40)
-    weights.unlink()
+    one_or_more.unlink()
     assert not are_weights_here("tiny-hub", COMMIT)
 
 
-def test_a_damaged_copy_does_not_become_the_record(weights: Path, tmp_path: Path) -> None:
-    whole, records = weights.read_bytes(), BaseRecords(tmp_path / "out")
+def test_a_damaged_copy_does_not_become_the_record(weights: Path, records: BaseRecords) -> None:
+    whole = weights.read_bytes()
     weights.write_bytes(whole[:-100])
 
     with pytest.raises(ValueError, match="base 'tiny-hub': cannot be read"):
@@ -143,25 +152,22 @@ def test_a_damaged_copy_does_not_become_the_record(weights: Path, tmp_path: Path
 
 @pytest.mark.parametrize("content", ["{", "{}"])
 def test_a_damaged_index_is_told_of_by_who_loads_the_base(
-    content: str, weights: Path, tmp_path: Path
+    content: str, weights: Path, records: BaseRecords
 ) -> None:
     (weights.parent / "model.safetensors.index.json").write_text(content)
-    if "-of-" not in weights.name:
-        weights.rename(weights.parent / "model-00001-of-00001.safetensors")
 
     assert not are_weights_here("tiny-hub", COMMIT)
     with pytest.raises(ValueError, match="base 'tiny-hub': cannot be read"):
-        BaseCache().load(REF, "cpu", BaseRecords(tmp_path / "out"), "launch")
+        BaseCache().load(REF, "cpu", records, "launch")
 
 
 def test_a_hub_base_that_is_not_here_is_fetched_before_it_is_verified(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_or_more: Path, records: BaseRecords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    aside = weights.rename(tmp_path / weights.name)
-    records = BaseRecords(tmp_path / "out")
+    aside = one_or_more.rename(tmp_path / one_or_more.name)
 
     def fetch_and_load(*named: str, **how: str) -> Base:
-        aside.rename(weights)  # as the hub brings it
+        aside.rename(one_or_more)  # as the hub brings it
         return load_base(*named, **how)
 
     monkeypatch.setattr(frozen_bases, "load_base", fetch_and_load)
@@ -171,23 +177,21 @@ def test_a_hub_base_that_is_not_here_is_fetched_before_it_is_verified(
     assert records.recorded(REF) == hub_weights_digest(REF.name, REF.revision)
 
 
-def test_the_digest_covers_every_weight_file_and_nothing_beside_them(weights: Path) -> None:
+def test_the_digest_covers_every_weight_file_and_nothing_beside_them(one_or_more: Path) -> None:
     before = hub_weights_digest("tiny-hub", COMMIT)
-    (weights.parent / "consolidated.safetensors").write_bytes(b"another tool's copy")
+    (one_or_more.parent / "consolidated.safetensors").write_bytes(b"another tool's copy")
 
     assert hub_weights_digest("tiny-hub", COMMIT) == before
-    flip_last_bit(weights)
+    flip_last_bit(one_or_more)
     assert hub_weights_digest("tiny-hub", COMMIT) != before
+    assert hub_weights_digest("mini-qwen3-xs", "any") is None  # the files of a local base identify it
 
 
-def test_a_local_base_is_identified_by_its_files_already() -> None:
-    assert hub_weights_digest("mini-qwen3-xs", "any") is None
-
-
-def test_a_base_that_is_dropped_leaves_the_memory_at_once(weights: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("weights")
+def test_a_base_that_is_dropped_leaves_the_memory_at_once(records: BaseRecords) -> None:
     """Also one that a library has made refer to itself, as wrappers of models do."""
     bases = BaseCache()
-    base = bases.load(REF, "cpu", BaseRecords(tmp_path / "out"), "launch")
+    base = bases.load(REF, "cpu", records, "launch")
     model = weakref.ref(base.model)
     base.model.wrapper = [base.model]
     del base

@@ -15,7 +15,7 @@ import torch
 from portal.bases.base import Base
 from portal.config import RunConfig
 from portal.results import LOSSES, PREDICTIONS, RESULTS, read_table
-from portal.storage.checkpoint import load_latest
+from portal.storage.checkpoint import Checkpoint, load_latest
 from portal.training.pack import Pack
 from sweeps.store.lease import LeaseLost
 from sweeps.store.run_store import UNFINISHED, Circumstances, PackStore, RunStore, pack_key
@@ -47,6 +47,10 @@ def checkpoint_of(store: RunStore) -> PackCheckpoint:
     return PackCheckpoint(store, PackStore(store.out), KEY)
 
 
+def folder_of(store: RunStore) -> Path:
+    return Path(PackStore(store.out).pack_folder(KEY))
+
+
 def new_pack(base: Base, runs: list[RunConfig] = RUNS) -> Pack:
     return make_pack({"target": base}, runs, None)
 
@@ -60,6 +64,26 @@ def stepped_pack(base: Base) -> Pack:
         pack.step()
     pack.sync_metrics()
     return pack
+
+
+def saved_in(folder: Path) -> Checkpoint:
+    """The newest checkpoint there, which must be."""
+    found = load_latest(folder)
+    assert found is not None
+    return found
+
+
+def run_to_end(pack: Pack, state: PackCheckpoint) -> int:
+    """Take all steps of a pack and keep all its scores; the number of result rows."""
+    rows = 0
+    while pack.active:
+        for learner, epoch in pack.due():
+            evaluation = pack.evaluate(learner, epoch)
+            state.add(learner.key, evaluation)
+            rows += len(evaluation.results)
+        if any(learner.step < learner.num_steps for learner in pack.active):
+            pack.step()
+    return rows
 
 
 def allow() -> None:
@@ -100,9 +124,7 @@ def test_a_run_whose_turn_is_later_stays_in_every_checkpoint_until_it_is_finishe
     last.save(first.learners, {}, allow)
 
     assert second.learners[0].step == 2
-    kept = load_latest(PackStore(store.out).pack_folder(KEY) / "state")
-    assert kept is not None
-    assert set(kept.meta["runs"]) == {RUNS[0].key}
+    assert set(saved_in(folder_of(store) / "state").meta["runs"]) == {RUNS[0].key}
 
 
 def test_scores_count_from_the_next_checkpoint_on_and_those_after_it_are_made_again(
@@ -120,9 +142,7 @@ def test_scores_count_from_the_next_checkpoint_on_and_those_after_it_are_made_ag
     resumed.restore(new_pack(base).learners)
     resumed.add(learner.key, evaluation)
 
-    parts = sorted(
-        path.name for path in (PackStore(store.out).pack_folder(KEY) / "parts" / learner.key).iterdir()
-    )
+    parts = sorted(path.name for path in (folder_of(store) / "parts" / learner.key).iterdir())
     assert parts == [
         f"00000{part}.{table}.parquet" for part in (0, 1) for table in ("predictions", "results")
     ]
@@ -141,9 +161,7 @@ def test_a_worker_that_may_not_commit_leaves_neither_checkpoint_nor_marker(
     with pytest.raises(LeaseLost):
         state.finish(pack.learners[0], refuse, log="lane-0.log")
 
-    latest = load_latest(PackStore(store.out).pack_folder(KEY) / "state")
-    assert latest is not None
-    assert latest.sequence == 1
+    assert saved_in(folder_of(store) / "state").sequence == 1
     assert not store.is_done(pack.learners[0].key)
 
 
@@ -161,51 +179,42 @@ def test_an_end_of_training_waits_for_the_checkpoint_that_is_being_written(
 
     with pytest.raises(Interruption):
         train(allow, Interruption)
-    saved = load_latest(PackStore(store.out).pack_folder(KEY) / "state")
+    saved = saved_in(folder_of(store) / "state")
     with pytest.raises(LeaseLost):
         train(refuse, None)
     with pytest.raises(Interruption):
         train(refuse, Interruption)
 
-    assert saved is not None
     assert saved.sequence == 1
     (record,) = caplog.records
     assert "the last checkpoint of this pack is not written: the folder has" in record.getMessage()
 
 
-def test_a_finished_run_remembers_modules_that_only_some_layers_have(tmp_path: Path) -> None:
-    hybrid, run, store = tiny_base("qwen3_5_text"), make_run("lora", "hybrid"), RunStore(tmp_path)
-    store.write_run(run)
-    pack = make_pack({"hybrid": hybrid}, [run], None)
-    state, (learner,) = checkpoint_of(store), pack.learners
-    while pack.active:
-        for each, epoch in pack.due():
-            state.add(each.key, pack.evaluate(each, epoch))
-        if learner.step < learner.num_steps:
-            pack.step()
-
-    state.finish(learner, allow, log="lane-0.log")
-
-    (note,) = store.circumstances(learner.key).coverage
-    assert note.startswith("base hybrid: q and v of 4 layers are adapted as q in 2 and in_qkv for q in 2")
-
-
-def test_operations_are_those_of_the_bases_that_the_process_holds(base: Base, tmp_path: Path) -> None:
+def test_a_finished_run_remembers_modules_of_some_layers_and_operations_of_the_bases_in_its_process(
+    tmp_path: Path,
+) -> None:
     """Of a base that another worker of the team runs it has an outline, which computes nothing."""
-    run, store = make_run("source", "target", "other"), RunStore(tmp_path)
+    run, store = make_run("source", "hybrid", "other"), RunStore(tmp_path)
+    bases = {
+        "hybrid": replace(tiny_base("qwen3_5_text"), name="hybrid"),
+        "other": make_base("other", "qwen3"),
+    }
     store.write_run(run)
-    pack = make_pack({"target": base, "other": make_base("other", "qwen3")}, [run], None)
+    pack = make_pack(bases, [run], None)
     state, (learner,) = checkpoint_of(store), pack.learners
-    for each, epoch in pack.due():
-        state.add(each.key, pack.evaluate(each, epoch))
+    for _, epoch in pack.due():
+        state.add(learner.key, pack.evaluate(learner, epoch))
     with torch.device("meta"):
         outline = replace(make_base("other", "qwen3"), operations="plain")
-    learner.bases |= {"target": replace(base, operations="fused"), "other": outline}
+    learner.bases |= {"hybrid": replace(bases["hybrid"], operations="fused"), "other": outline}
 
     state.finish(learner, allow, log="lane-0.log")
 
+    known = store.circumstances(learner.key)
+    (note,) = known.coverage
+    assert note.startswith("base hybrid: q and v of 4 layers are adapted as q in 2 and in_qkv for q in 2")
     assert outline.device.type == "meta"
-    assert store.circumstances(learner.key).operations == ("fused",)
+    assert known.operations == ("fused",)
 
 
 def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
@@ -213,14 +222,8 @@ def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
 ) -> None:
     pack = new_pack(base, RUNS[:1])
     (learner,) = pack.learners
-    state, rows = checkpoint_of(store), 0
-    while pack.active:
-        for _, epoch in pack.due():
-            evaluation = pack.evaluate(learner, epoch)
-            state.add(learner.key, evaluation)
-            rows += len(evaluation.results)
-        if learner.step < learner.num_steps:
-            pack.step()
+    state = checkpoint_of(store)
+    rows = run_to_end(pack, state)
 
     state.finish(learner, allow, log="lane-0.log")
     state.clear()
@@ -242,7 +245,7 @@ def test_a_finished_run_has_tables_of_all_its_scores_an_artifact_and_its_marker(
     assert read_table(folder / "results.parquet", RESULTS).num_rows == rows == 3 * 2 * 3
     assert read_table(folder / "predictions.parquet", PREDICTIONS).num_rows > 0
     assert sorted(path.name for path in (folder / "artifact").iterdir()) == ["colours", "names", "sums"]
-    assert not any((PackStore(store.out).pack_folder(KEY) / name).exists() for name in UNFINISHED)
+    assert not any((folder_of(store) / name).exists() for name in UNFINISHED)
 
 
 SOON_S = 60.0
@@ -262,12 +265,6 @@ class Gate:
         self._opened.set()
 
 
-def ended(writer: CheckpointWriter) -> None:
-    """Return when nothing is being written; what went wrong stays for the next call."""
-    assert writer._writing is not None
-    writer._writing.exception(SOON_S)
-
-
 def test_the_state_is_saved_as_it_was_and_its_owner_goes_on_meanwhile(tmp_path: Path) -> None:
     writer, gate = CheckpointWriter(tmp_path), Gate()
     weights, meta = torch.arange(12.0).view(3, 4), {"scored": [["sums", 1]]}
@@ -281,8 +278,7 @@ def test_the_state_is_saved_as_it_was_and_its_owner_goes_on_meanwhile(tmp_path: 
     gate.open()
     writer.wait()
 
-    found = load_latest(tmp_path)
-    assert found is not None
+    found = saved_in(tmp_path)
     assert found.meta == {"scored": [["sums", 1]]}
     assert torch.equal(found.tensors["w"], torch.arange(12.0).view(3, 4))
     assert torch.equal(found.tensors["t"], torch.arange(12.0).view(3, 4).T)
@@ -305,31 +301,20 @@ def test_checkpoints_are_written_one_after_another(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0000000001", "0000000002"]
 
 
-@pytest.mark.parametrize(
-    "then",
-    [
-        CheckpointWriter.check,
-        CheckpointWriter.wait,
-        lambda writer: writer.start(2, {"w": torch.ones(1)}, {}, allow),
-    ],
-    ids=["check", "wait", "start"],
-)
-def test_what_goes_wrong_in_writing_is_raised_once_by_what_comes_next(
-    tmp_path: Path, then: Callable[[CheckpointWriter], None]
-) -> None:
-    writer = CheckpointWriter(tmp_path)
+@pytest.mark.parametrize("then", ["check", "wait", "start"])
+def test_what_goes_wrong_in_writing_is_raised_once_by_what_comes_next(tmp_path: Path, then: str) -> None:
+    writer, arguments = CheckpointWriter(tmp_path), (2, {"w": torch.ones(1)}, {}, allow)
     writer.start(1, {"w": torch.ones(1)}, {}, refuse)
-    ended(writer)
+    assert writer._writing is not None
+    writer._writing.exception(SOON_S)  # wait until it has ended
 
     with pytest.raises(LeaseLost):
-        then(writer)
+        getattr(writer, then)(*(arguments if then == "start" else ()))
 
     assert load_latest(tmp_path) is None
     writer.start(3, {"w": torch.ones(1)}, {}, allow)
     writer.wait()
-    found = load_latest(tmp_path)
-    assert found is not None
-    assert found.sequence == 3
+    assert saved_in(tmp_path).sequence == 3
 
 
 def test_a_full_disk_says_where_and_leaves_the_checkpoint_before(
@@ -350,6 +335,4 @@ def test_a_full_disk_says_where_and_leaves_the_checkpoint_before(
     assert isinstance(error, OSError)
     assert error.errno == errno.ENOSPC
     assert str(tmp_path) in str(error)
-    found = load_latest(tmp_path)
-    assert found is not None
-    assert found.sequence == 1
+    assert saved_in(tmp_path).sequence == 1

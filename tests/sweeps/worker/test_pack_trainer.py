@@ -117,7 +117,7 @@ def test_between_two_checkpoints_lies_so_many_times_what_one_took(
 
     def is_due(after_s: float, *, took_s: float, evaluated: bool = False) -> bool:
         monkeypatch.setattr("time.monotonic", lambda: now + after_s)
-        trainer._state._writer.seconds = took_s
+        trainer._state.writer.seconds = took_s
         return trainer._checkpoint_is_due(evaluated=evaluated)
 
     assert [is_due(after, took_s=0.1) for after in (59.0, 61.0)] == [False, True]
