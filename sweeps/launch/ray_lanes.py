@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def run_lanes(lanes: LaneRound, *, with_train: bool) -> None:
-    """Run all lanes and wait for them, polling. One that dies frees its pack, or gives it up.
+    """Run all lanes and wait for them. One that dies frees its pack, or gives it up.
 
     A lane of several workers always has a Train worker group, and then the others have one too.
     """
@@ -137,7 +137,7 @@ def _trainer(job: LaneJob, attempt: int, *, scratch: str, resources: dict[str, f
         scaling_config=train.ScalingConfig(
             num_workers=job.workers,
             use_gpu=resources["GPU"] > 0,
-            resources_per_worker=_nonzero(resources),
+            resources_per_worker={name: amount for name, amount in resources.items() if amount},
             placement_strategy="STRICT_PACK",
         ),
         run_config=train.RunConfig(
@@ -168,10 +168,6 @@ def _plain_lane(job: LaneJob) -> None:
         run_lane(job, lambda packs: tune.report({"packs": packs}))
 
 
-def _nonzero(resources: dict[str, float]) -> dict[str, float]:
-    return {name: amount for name, amount in resources.items() if amount}
-
-
 @contextmanager
 def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
     """Work in the driver's folder, with a log file for records and for the error that ends the lane."""
@@ -182,9 +178,8 @@ def _lane_process(job: LaneJob, *, rank: int = 0) -> Iterator[None]:
             yield
         except BaseException as error:
             _log.exception("lane %d ends early", job.lane)
-            if (
-                rank == 0 or job.session.lane_error(job.lane) is None
-            ):  # the others only miss the one that failed
+            # the others of a team only miss the one that failed
+            if rank == 0 or job.session.lane_error(job.lane) is None:
                 job.session.write_lane_error(job.lane, f"{type(error).__name__}: {error}")
             raise
 

@@ -50,7 +50,11 @@ def score_with_workers(
 
     gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
     if (workers or max(1, gpus // gpus_per_worker)) == 1 and not os.environ.get("RAY_ADDRESS"):
-        return _score_here(folders, ref, rows, answers, device, gpus_per_worker, tell)
+        base, scored = _load(ref, device, gpus_per_worker), []
+        for folder in folders:
+            scored.append(score_adapter(base, folder, rows, answers))
+            tell(len(scored))
+        return scored
     if Path(ref.name).is_dir():  # actors work in folders of their own
         ref = ref.model_copy(update={"name": str(Path(ref.name).resolve())})
     with (
@@ -58,62 +62,30 @@ def score_with_workers(
         ray_session(Path(scratch), console, wanted) as found,
     ):
         count = workers or min(len(folders), sum(found.shared(float(gpus_per_worker)).nodes))
-        return score_adapters(
-            folders,
-            ref,
-            rows,
-            answers,
-            device=found.device,
-            workers=count,
-            tell=tell,
-            gpus_per_worker=gpus_per_worker,
-        )
+        table = rows_to_table([row for own in rows.values() for row in own])
+        arguments = (ref, found.device, gpus_per_worker, tuple(rows), answers, ray.put(table))
+        return _score_by_actors(folders, arguments, count, tell)
 
 
-def _score_here(
-    folders: Sequence[Path],
-    ref: BaseRef,
-    rows: Mapping[str, Sequence[TokenRow]],
-    answers: Mapping[str, AnswerConfig],
-    device: str,
-    gpus: int,
-    tell: Callable[[int], None],
+def _score_by_actors(
+    folders: Sequence[Path], arguments: tuple[Any, ...], workers: int, tell: Callable[[int], None]
 ) -> list[dict[str, TaskMetrics]]:
-    base = _load(ref, device, gpus)
-    scored = []
-    for count, folder in enumerate(folders, start=1):
-        scored.append(score_adapter(base, folder, rows, answers))
-        tell(count)
-    return scored
+    """Metrics by task for every adapter, by so many actors of these arguments on the running Ray.
 
-
-def score_adapters(
-    folders: Sequence[Path],
-    ref: BaseRef,
-    rows: Mapping[str, Sequence[TokenRow]],
-    answers: Mapping[str, AnswerConfig],
-    *,
-    device: str,
-    workers: int,
-    tell: Callable[[int], None],
-    gpus_per_worker: int = 1,
-) -> list[dict[str, TaskMetrics]]:
-    """Metrics by task for every adapter, in their order; `tell` hears how many are scored.
-
-    On the running Ray. ValueError, naming the adapter, for one that is another base's or damaged.
+    ValueError, naming the adapter, for one that is another base's or damaged.
     """
+    _, device, gpus, *_ = arguments
     DataContext.get_current().enable_progress_bars = False
-    table = rows_to_table([row for own in rows.values() for row in own])
     items = [{"index": index, "folder": str(folder.resolve())} for index, folder in enumerate(folders)]
     scored = (
         ray.data.from_items(items, override_num_blocks=len(items))
         .map_batches(
             _Scorer,
-            fn_constructor_args=(ref, device, gpus_per_worker, tuple(rows), answers, ray.put(table)),
+            fn_constructor_args=arguments,
             batch_size=1,
             compute=ActorPoolStrategy(size=workers),
             num_cpus=WORKER_CPUS,
-            num_gpus=float(gpus_per_worker * device.startswith("cuda")),
+            num_gpus=float(gpus * device.startswith("cuda")),
         )
         .iter_rows()
     )

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from portal.config import RunConfig
 from portal.storage.paths import Folder
 from sweeps.launch.driver import LaunchResult, launch_result, run_study
 from sweeps.launch.executors import EXECUTORS, ExecutorName, LaneRound, Local, Resources, Wanted
@@ -33,10 +32,6 @@ from sweeps.study.expand import Study
 from sweeps.worker.job import log_path
 from tests.support.command_line import Portal
 from tests.support.studies import COMMAND, TINY, Tables, assert_same, silent, tables_of, wait_for
-
-
-def the_port(study: Study) -> RunConfig:
-    return next(run for run in study.runs if run.method == "portal")
 
 
 def on_cpu(study: Study) -> Study:
@@ -56,40 +51,30 @@ def test_a_run_that_fails_at_once_was_tried_and_a_second_launch_tries_nothing(
     assert second == "study tiny: 0 of 1 runs done, nothing was left to train\n"
 
 
-def test_counts_are_those_of_the_runs_that_the_launch_tried(tiny_study: Study, tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    done, failed, lost, failed_before = (run.key for run in tiny_study.runs[:4])
+def test_counts_are_those_of_the_runs_that_the_launch_tried_and_a_port_names_its_source_run_if_it_is_there(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    store, port = RunStore(tmp_path), next(run for run in tiny_study.runs if run.method == "portal")
+    done, lost, failed_before = [run.key for run in tiny_study.runs if run.method in ("base", "lora")][:3]
     store.run_folder(done).mkdir(parents=True)
     store.mark_done(done)
-    for key in (failed, failed_before):
+    for key in (port.source, failed_before):
         store.mark_failed(key, "diverged", tmp_path / "log")
 
-    status = StudyStatus.read(store, tiny_study.runs)
-    found = launch_result(
-        tiny_study, status, tried=[done, failed, lost], cause="gone", log=tmp_path / "log", wall_s=1.0
-    )
+    def result(study: Study) -> LaunchResult:
+        status, tried = StudyStatus.read(store, study.runs), [done, port.source, lost]
+        return launch_result(study, status, tried=tried, cause="gone", log=tmp_path / "log", wall_s=1.0)
+
+    found = result(tiny_study)
+    causes = {failure.run: failure.cause for failure in found.failures}
+    alone = result(replace(tiny_study, runs=(port,)))
 
     assert (found.total, found.done, found.tried, found.trained, found.failed) == (9, 1, 3, 1, 1)
     assert not found.is_done
     assert found.summary == "1 trained now, 1 failed now"
-    assert {failure.run: failure.cause for failure in found.failures}[lost] == "gone"
-
-
-def test_a_port_without_a_result_names_its_source_run_only_where_the_study_has_that_run(
-    tiny_study: Study, tmp_path: Path
-) -> None:
-    store, port = RunStore(tmp_path), the_port(tiny_study)
-    assert port.source is not None
-    store.mark_failed(port.source, "diverged", tmp_path / "log")
-    elsewhere = Study(tiny_study.settings, tiny_study.suite, tiny_study.tasks, tiny_study.tasks, (port,), {})
-
-    def cause_of_port(study: Study) -> str:
-        status = StudyStatus.read(store, study.runs)
-        found = launch_result(study, status, tried=[], cause="gone", log=tmp_path, wall_s=1.0)
-        return next(failure.cause for failure in found.failures if failure.run == port.key)
-
-    assert cause_of_port(tiny_study) == f"its source run {port.source} failed"
-    assert cause_of_port(elsewhere) == "gone"
+    assert causes[lost] == "gone"
+    assert causes[port.key] == f"its source run {port.source} failed"
+    assert [failure.cause for failure in alone.failures] == ["gone"]
 
 
 def test_what_a_launch_ran_is_recorded_and_a_plan_of_it_is_empty(

@@ -287,20 +287,6 @@ def test_a_duration_is_short_to_read() -> None:
     ]
 
 
-def test_a_gpus_step_takes_as_long_as_its_launches_or_its_padded_tokens() -> None:
-    """A base so small that launches take longer, and one so large that they do not."""
-    gpu, shape = GPUS["b200"], decoder_shape(BASE)
-    per_forward = shape.layers * (LAYER_LAUNCHES["fused"] + 2 * MODULE_LAUNCHES) * gpu.launch_s
-    own = [replace(WORK, lengths=((20, 40),) * 3)]
-
-    found = forwards_seconds([LORA], own, BASE, gpu)
-    unbounded = forwards_seconds([LORA], own, BASE, replace(gpu, name="faster", launch_s=1e-15))
-
-    assert found == pytest.approx(per_forward)  # one forward has all rows
-    per_token = FLOPS_PER_PARAM_TOKEN * shape.params / (ATTAINED * gpu.flops)
-    assert unbounded / per_token / 12 == pytest.approx(30)  # tokens of a row: there is no padding
-
-
 def test_what_joint_training_shares_is_updated_once() -> None:
     slow, fast = (replace(plain_cpu(2), bytes_per_s=each) for each in (1e6, 1e30))
 
@@ -373,21 +359,6 @@ def test_logits_that_are_scored_in_slices_stay_in_caches(monkeypatch: pytest.Mon
     saved = [before[0] - after[0] for before, after in zip(whole, sliced, strict=True)]
     assert saved == pytest.approx([1000 * shape.vocabulary * each / 1e6 for each in (12 - 4, 46 - 15)])
     assert [each[1] for each in sliced] == [each[1] for each in whole]  # what is written wants all logits
-
-
-def test_a_gpu_scores_while_it_launches() -> None:
-    gpu = replace(GPUS["b200"], launch_s=1e-3)
-    shape, launch = decoder_shape(BASE), 44 + 7 * len(LORA.adapter.modules)
-    head, rate = shape.vocabulary * shape.width, ATTAINED * gpu.flops
-
-    def took(work: Work, device: Device) -> float:
-        return scoring_seconds([LORA], [work], BASE, device)
-
-    assert took(SCORES, gpu) == pytest.approx(1e-3 * 0.4 * 6 * shape.layers * launch)
-    assert took(WRITES, gpu) == pytest.approx(1e-3 * 0.4 * 20 * shape.layers * launch)
-    quick = replace(gpu, launch_s=1e-30)
-    assert took(SCORES, quick) == pytest.approx(2 * (shape.params * 5000 * 52 / 50 + head * 1000) / rate)
-    assert took(WRITES, quick) == pytest.approx(2 * (shape.params * 500 + head * 100) / rate)
 
 
 def test_an_artifact_holds_as_many_numbers_as_counted(

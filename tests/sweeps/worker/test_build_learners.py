@@ -15,34 +15,22 @@ def test_every_run_of_a_study_gets_its_learner_in_order(job: LaneJob, tiny_study
     assert [learner.run for learner in learners] == list(tiny_study.runs)
 
 
-def test_a_run_whose_source_was_altered_fails_with_the_cause_and_the_others_are_built(
+def test_a_run_whose_source_was_altered_fails_with_the_cause_and_one_whose_source_is_not_done_is_left_out(
     job: LaneJob, finished: Path, tiny_study: Study
 ) -> None:
     store = RunStore(finished)
-    port = next(run for run in tiny_study.runs if run.method == "portal")
-    assert port.source is not None
-    (weights,) = store.run_folder(port.source).glob("artifact/*/model.safetensors")
+    altered, undone = (run for run in tiny_study.runs if run.method == "portal")
+    assert altered.source is not None
+    assert undone.source is not None
+    (weights,) = store.run_folder(altered.source).glob("artifact/*/model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    (store.run_folder(undone.source) / "DONE.json").unlink()
 
     learners = build_learners(job, tiny_study.runs, WorkerGroup())
 
-    left = [run.key for run in tiny_study.runs if run.source != port.source]
-    assert [learner.key for learner in learners] == left
-    failure = store.failure(port.key)
+    assert [learner.run for learner in learners] == [run for run in tiny_study.runs if run.source is None]
+    failure = store.failure(altered.key)
     assert failure is not None
-    assert failure.cause.startswith(f"run {port.key} (")
+    assert failure.cause.startswith(f"run {altered.key} (")
     assert f"{weights}: altered since the run finished" in failure.cause
-
-
-def test_a_run_whose_source_is_not_done_is_left_out_unmarked(
-    job: LaneJob, finished: Path, tiny_study: Study
-) -> None:
-    store = RunStore(finished)
-    port = next(run for run in tiny_study.runs if run.method == "portal")
-    assert port.source is not None
-    (store.run_folder(port.source) / "DONE.json").unlink()
-
-    learners = build_learners(job, [port], WorkerGroup())
-
-    assert learners == []
-    assert store.failure(port.key) is None
+    assert store.failure(undone.key) is None
