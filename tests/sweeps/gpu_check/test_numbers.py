@@ -25,12 +25,13 @@ def spoil(world: CheckWorld, where: Where, base: str = TARGET) -> None:
 
 def test_bf16_is_held_to_fp32_and_wrong_weights_in_it_make_its_lines_fail(fresh: CheckWorld) -> None:
     with cpu_with("avx512_bf16"):
-        found, scored = list(islice(check_gradients(fresh), 8)), list(islice(check_scores(fresh), 3))
+        found, scored = list(check_gradients(fresh)), list(islice(check_scores(fresh), 3))
         spoil(fresh, "own")
         wrong, misscored = list(islice(check_gradients(fresh), 8)), list(islice(check_scores(fresh), 2))
 
-    assert [each.level for each in (*found, *scored)] == ["PASS"] * 11
-    assert all("bf16" in each.what for each in (*found[4:], *scored[1:]))
+    assert len(found) > 8
+    assert {each.level for each in (*found, *scored)} == {"PASS"}
+    assert all("bf16" in each.what for each in (*found[4:8], *scored[1:]))
     assert [each.level for each in wrong] == ["PASS"] * len(LABELS) + ["FAIL"] * len(LABELS)
     assert [each.level for each in misscored] == ["PASS", "FAIL"]
 
