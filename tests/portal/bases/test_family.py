@@ -45,14 +45,15 @@ def test_layers_that_attend_by_masks_and_positions_take_branches(family: str) ->
     assert attention_implementation(base.model.config) == "sdpa"
 
 
-def test_a_layer_of_another_kind_or_another_attention_ends_it() -> None:
-    config = make_base("tiny", "gemma3").text_config
+def test_a_layer_of_another_kind_or_attention_ends_it_and_keys_that_a_family_does_not_read_do_not() -> None:
+    config, plain = (make_base("tiny", family).text_config for family in ("gemma3", "llama"))
     chunked, eager = copy.deepcopy(config), copy.deepcopy(config)
     chunked.layer_types = ["chunked_attention", "full_attention", "full_attention"]
     eager._attn_implementation = "eager"
+    plain.sliding_window, plain.layer_types = 4, ["chunked_attention"]
 
-    assert not takes_branches(chunked)
-    assert not takes_branches(eager)
+    assert [takes_branches(each) for each in (chunked, eager, plain)] == [False, False, True]
+    assert window_of(plain) is layer_kinds(plain) is None
 
 
 @pytest.mark.parametrize(
@@ -63,15 +64,6 @@ def test_families_without_sdpa_are_loaded_with_eager_attention(family: str, atte
 
     assert attention_implementation(config) == attention
     assert not takes_branches(config.get_text_config())
-
-
-def test_keys_that_a_family_does_not_read_change_nothing() -> None:
-    config = make_base("tiny", "llama").text_config
-    config.sliding_window, config.layer_types = 4, ["chunked_attention"]
-
-    assert takes_branches(config)
-    assert window_of(config) is None
-    assert layer_kinds(config) is None
 
 
 @pytest.mark.parametrize("family", ["gemma3_text", "gemma4_text"])
@@ -89,18 +81,14 @@ def test_attention_in_both_directions_is_refused_by_name(family: str) -> None:
         assert not takes_branches(config.get_text_config())
 
 
-def test_what_has_a_causal_language_model_is_made_as_one_and_ministral_3_with_its_vision_tower() -> None:
+def test_a_base_is_made_as_a_causal_language_model_or_with_its_vision_tower_if_it_reads_text_alone() -> None:
     for name in ("qwen3-4b", "qwen3.5-4b", "gemma-3-4b", "gemma-4-e2b", "llama-4-scout"):
         assert model_class(outline_config(name)) is AutoModelForCausalLM
     assert model_class(outline_config("ministral-3-3b")) is AutoModelForImageTextToText
-
-
-@pytest.mark.parametrize("family", ["t5gemma2", "idefics2"])
-def test_a_family_that_was_not_found_to_read_text_alone_is_no_base(family: str) -> None:
-    config = AutoConfig.for_model(family)
-
-    with pytest.raises(ValueError, match="Unrecognized configuration class"):
-        model_class(config).from_config(config)
+    for family in ("t5gemma2", "idefics2"):
+        config = AutoConfig.for_model(family)
+        with pytest.raises(ValueError, match="Unrecognized configuration class"):
+            model_class(config).from_config(config)
 
 
 BLOCK = 128
@@ -141,21 +129,16 @@ def save(
     character_tokenizer(bos=False).save_pretrained(folder)
 
 
+SMALL = {"vocab_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
 @pytest.fixture
 def fp8(tmp_path: Path) -> dict[str, Tensor]:
     """What the weights of an FP8 checkpoint in `tmp_path` stand for."""
     torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=128,
-        hidden_size=128,
-        num_hidden_layers=2,
-        head_dim=32,
-        intermediate_size=256,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        tie_word_embeddings=True,
-        architectures=["Qwen3ForCausalLM"],
-    )
+    sizes = {"hidden_size": 128, "head_dim": 32, "intermediate_size": 256, "num_key_value_heads": 4}
+    names = {"tie_word_embeddings": True, "architectures": ["Qwen3ForCausalLM"]}
+    config = Qwen3Config(**SMALL, **sizes, **names)
     meant, written = {}, {}
     for name, weight in AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).state_dict().items():
         if name.endswith("proj.weight"):
@@ -181,21 +164,10 @@ def test_an_fp8_checkpoint_is_read_as_the_weights_that_it_stands_for(
 
 def test_an_mxfp4_checkpoint_is_read_as_the_weights_that_it_stands_for(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = GptOssConfig(
-        vocab_size=128,
-        hidden_size=64,
-        num_hidden_layers=2,
-        head_dim=16,
-        intermediate_size=32,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_local_experts=4,
-        num_experts_per_tok=2,
-        architectures=["GptOssForCausalLM"],
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
+    sizes = {"hidden_size": 64, "head_dim": 16, "intermediate_size": 32, "num_key_value_heads": 2}
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "architectures": ["GptOssForCausalLM"]}
+    tokens = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": 0}
+    config = GptOssConfig(**SMALL, **sizes, **experts, **tokens)
     meant, written = {}, {}
     for name, weight in AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).state_dict().items():
         if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
@@ -211,9 +183,11 @@ def test_an_mxfp4_checkpoint_is_read_as_the_weights_that_it_stands_for(tmp_path:
         assert torch.equal(found[name].to(torch.bfloat16), weight), name
 
 
-def test_a_format_that_is_not_dequantised_is_refused_by_name_before_weights_are_read(
+def test_weights_are_not_quantised_twice_and_formats_that_are_not_dequantised_are_refused_unread(
     fp8: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with pytest.raises(ValueError, match=r"quantised by 'fp8' already; precision '4bit'"):
+        quantised_base(str(tmp_path), "4bit", torch.device("cpu"))
     config = json.loads((tmp_path / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -224,8 +198,3 @@ def test_a_format_that_is_not_dequantised_is_refused_by_name_before_weights_are_
     error = capsys.readouterr().err
     assert "its weights are quantised by 'gptq'; only those by mxfp4, fp8 are dequantised" in error
     assert error.count("\n") == 1
-
-
-def test_weights_are_not_quantised_a_second_time(fp8: dict[str, Tensor], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"quantised by 'fp8' already; precision '4bit'"):
-        quantised_base(str(tmp_path), "4bit", torch.device("cpu"))

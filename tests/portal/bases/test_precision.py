@@ -58,21 +58,18 @@ def test_bf16_needs_one_of_the_instructions_on_a_cpu_and_none_on_a_gpu(flag: str
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("width", "device", "flags", "found"),
-    [
-        (BF16_WIDTH, "cpu", ("avx512_bf16",), "bf16"),
-        (BF16_WIDTH, "cpu", ("amx_bf16",), "bf16"),
-        (BF16_WIDTH - 1, "cpu", ("avx512_bf16",), "default"),
-        (BF16_WIDTH, "cpu", ("avx512_f",), "default"),
-        (BF16_WIDTH, "cuda", ("avx512_bf16",), "default"),
-    ],
-)
-def test_auto_is_bf16_where_a_cpu_has_it_and_the_base_is_wide(
-    width: int, device: str, flags: tuple[str, ...], found: str
-) -> None:
-    with cpu_with(*flags):
-        assert resolve_precision("auto", width, device) == found
+def test_auto_is_bf16_where_a_cpu_has_it_and_the_base_is_wide_and_others_are_their_own_answer() -> None:
+    for width, device, flag, found in (
+        (BF16_WIDTH, "cpu", "avx512_bf16", "bf16"),
+        (BF16_WIDTH, "cpu", "amx_bf16", "bf16"),
+        (BF16_WIDTH - 1, "cpu", "avx512_bf16", "default"),
+        (BF16_WIDTH, "cpu", "avx512_f", "default"),
+        (BF16_WIDTH, "cuda", "avx512_bf16", "default"),
+    ):
+        with cpu_with(flag):
+            assert resolve_precision("auto", width, device) == found
+    choices: list[PrecisionChoice] = ["default", "bf16", "4bit"]
+    assert [resolve_precision(choice, 64, "cpu") for choice in choices] == choices
 
 
 @needs_bf16
@@ -84,11 +81,6 @@ def test_auto_is_bf16_only_where_products_are_faster_in_it(monkeypatch: pytest.M
     for least, found in ((gain, "bf16"), (1.001 * gain, "default")):
         monkeypatch.setattr(precision, "BF16_GAIN", least)
         assert resolve_precision("auto", BF16_WIDTH, "cpu") == found
-
-
-@pytest.mark.parametrize("choice", ["default", "bf16", "4bit"])
-def test_what_is_no_question_is_its_own_answer(choice: PrecisionChoice) -> None:
-    assert resolve_precision(choice, 64, "cpu") == choice
 
 
 def test_the_width_of_a_base_is_known_without_its_files() -> None:

@@ -74,19 +74,6 @@ def test_at_one_padded_length_others_change_no_bit_of_a_loss(any_base: Base, cho
 
 
 @torch.no_grad()
-def test_a_batchs_loss_weighs_tokens_and_not_rows() -> None:
-    base = make_base("tiny", "qwen3")
-    one = make_row((5, 6), ((9,), (3,)))
-    three = make_row((7, 8), ((9, 10, 11), (3,)))
-
-    first, second, both = (
-        slot_losses(base, [SlotRows(0, 0, rows)]).item() for rows in ((one,), (three,), (one, three))
-    )
-
-    assert both == pytest.approx((first + 3 * second) / 4, rel=1e-5)
-
-
-@torch.no_grad()
 def test_adapted_slots_lose_what_a_merged_base_loses(any_base: Base) -> None:
     slots = slots_of(any_base)
     factors = random_factors(any_base, tuple(MODULE_PATHS), rank=4, slots=3, seed=0)

@@ -66,14 +66,11 @@ def test_cosines_are_those_of_the_losses_differences(base, artifact, rows):
     torch.testing.assert_close(found_TT.double(), unit_TP @ unit_TP.T, atol=0.02, rtol=0)
 
 
-def test_the_number_of_forwards_changes_nothing(base, artifact, rows):
+def test_forwards_that_run_out_of_memory_are_made_smaller_and_their_number_changes_nothing(
+    base, artifact, rows
+):
     whole_TT = core_cosines(artifact, base, rows)
-
     torch.testing.assert_close(core_cosines(artifact, base, rows, max_tokens=1), whole_TT, atol=1e-5, rtol=0)
-
-
-def test_forwards_that_run_out_of_memory_are_made_smaller(base, artifact, rows):
-    whole_TT = core_cosines(artifact, base, rows)
     longest = max(len(row.gold_ids) for own in rows.values() for row in own)
 
     with refused_forwards(base, above=2 * longest):

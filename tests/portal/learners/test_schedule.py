@@ -30,30 +30,20 @@ def evaluations(schedule: TrainingSchedule, task: str) -> list[tuple[int, int]]:
 
 
 @given(RECIPES, BATCHES, st.booleans())
-def test_every_task_is_evaluated_first_and_last_and_as_often_as_is_counted(
-    train: TrainConfig, batches: dict[str, int], joint: bool
-) -> None:
-    schedule = TrainingSchedule(train, batches, joint)
-
-    for task in batches:
-        found = evaluations(schedule, task)
-        assert found[0] == (0, 0)
-        assert found[-1] == (schedule.task_steps(task), schedule.num_epochs(task))
-        assert len(found) == schedule.num_evaluations(task)
-        assert all(step == epoch * schedule.rounds_per_epoch(task) for step, epoch in found)
-        assert schedule.task_steps(task) >= train.min_steps
-
-
-@given(RECIPES, BATCHES, st.booleans())
-def test_evaluations_are_as_far_apart_as_is_asked_give_or_take_an_epoch(
+def test_every_task_is_evaluated_first_and_last_and_as_far_apart_as_is_asked_give_or_take_an_epoch(
     train: TrainConfig, batches: dict[str, int], joint: bool
 ) -> None:
     schedule = TrainingSchedule(train, batches, joint)
     every = train.evaluate_every or 1
 
     for task in batches:
-        steps = [step for step, _ in evaluations(schedule, task)]
-        rounds = schedule.rounds_per_epoch(task)
+        found, rounds = evaluations(schedule, task), schedule.rounds_per_epoch(task)
+        steps = [step for step, _ in found]
+        assert found[0] == (0, 0)
+        assert found[-1] == (schedule.task_steps(task), schedule.num_epochs(task))
+        assert len(found) == schedule.num_evaluations(task)
+        assert all(step == epoch * rounds for step, epoch in found)
+        assert schedule.task_steps(task) >= train.min_steps
         multiples = [step // every for step in steps[:-1]]
         assert multiples == sorted(set(multiples)), "two evaluations within the same multiple"
         assert all(later - earlier < every + rounds for earlier, later in pairwise(steps))
