@@ -55,47 +55,32 @@ def test_an_altered_row_cache_is_prepared_again(
     assert tables_of(tiny_study, finished).results.equals(unbroken[1].results)
 
 
-def test_garbage_is_what_finished_runs_and_killed_writers_leave(finished: Path, tiny_study: Study) -> None:
-    assert find_garbage(finished) == []
+def test_gc_names_what_finished_runs_and_killed_writers_leave_and_deletes_it_when_told(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "gc", str(finished)]) == 0
+    assert "nothing to delete" in capsys.readouterr().out
     packs = PackStore(finished).recorded_packs()
-    (done, other) = sorted(packs)[:2]
-    for key in (done, other):
-        state = PackStore(finished).pack_folder(key) / "state" / "0000000001"
-        state.mkdir(parents=True)
-        (state / "tensors.safetensors").write_bytes(bytes(1000))
-    (RunStore(finished).run_folder(packs[other][0]) / "DONE.json").unlink()
+    done, other = (PackStore(finished).pack_folder(key) / "state" for key in sorted(packs)[:2])
+    for state in (done, other):
+        (state / "0000000001").mkdir(parents=True)
+        (state / "0000000001" / "tensors.safetensors").write_bytes(bytes(2**20))
+    (RunStore(finished).run_folder(packs[other.parent.name][0]) / "DONE.json").unlink()
     leftover = finished / "rows" / ".rows-00000.parquet.77.tmp"
     leftover.write_bytes(bytes(10))
 
     found = find_garbage(finished)
 
-    assert [(each.path, each.num_bytes) for each in found] == [
-        (PackStore(finished).pack_folder(done) / "state", 1000),
-        (leftover, 10),
-    ]
+    assert [(each.path, each.num_bytes) for each in found] == [(done, 2**20), (leftover, 10)]
+    assert main(["sweep", "gc", str(finished)]) == 0
+    assert "1.0 MiB in 2 places can go; --delete deletes it" in capsys.readouterr().out
     assert leftover.exists()
-    assert delete_garbage(finished) == found
-    assert find_garbage(finished) == []
-    assert (PackStore(finished).pack_folder(other) / "state" / "0000000001").exists()
     with acquire(finished), pytest.raises(ValueError, match="in use by process"):
         delete_garbage(finished)
-
-
-def test_gc_says_what_can_go_and_deletes_it_when_told(
-    finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["sweep", "gc", str(finished)]) == 0
-    assert "nothing to delete" in capsys.readouterr().out
-    leftover = finished / "runs" / ".x.1.tmp"
-    leftover.mkdir()
-    (leftover / "part").write_bytes(bytes(2**20))
-
-    assert main(["sweep", "gc", str(finished)]) == 0
-    assert "1.0 MiB in 1 places can go; --delete deletes it" in capsys.readouterr().out
     assert main(["sweep", "gc", str(finished), "--delete", "--json"]) == 0
-
-    assert json.loads(capsys.readouterr().out)["bytes"] == 2**20
-    assert not leftover.exists()
+    assert json.loads(capsys.readouterr().out)["bytes"] == 2**20 + 10
+    assert find_garbage(finished) == []
+    assert (other / "0000000001").exists()
 
 
 RUN = "import sys; from portal.cli import main; sys.exit(main(sys.argv[1:]))"

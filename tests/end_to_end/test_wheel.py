@@ -36,17 +36,8 @@ def test_a_wheel_is_built_from_the_files_that_the_image_gets(tmp_path: Path) -> 
             copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
             copy(ROOT / source, place)
 
-    run(
-        sys.executable,
-        *PIP,
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        tmp_path,
-        context,
-        folder=tmp_path,
-    )
+    build = (*PIP, "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path)
+    run(sys.executable, *build, context, folder=tmp_path)
 
     assert len(list(tmp_path.glob("portal_sweeps-*.whl"))) == 1
 
