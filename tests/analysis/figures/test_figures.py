@@ -174,12 +174,13 @@ def test_ticks_of_a_narrow_span_of_accuracies_are_apart() -> None:
 
 @pytest.fixture(scope="module")
 def without_rows() -> Target:
-    """A port on half of its tasks with both controls, and one on a single task."""
+    """A port on half of its tasks with both controls, one on a single task, and one on all."""
     builder = few_rows_study(port=0.7, shared=0.3, mean=0.5, num_examples=20)
     for seed, without in HALVES.items():
         most = tuple(task for task in builder.tasks if task != without[0])
         for size in FEW:
             add_split(builder, "portal", seed, size, most, unseen=0.5, seen=0.6, label="one")
+            add_split(builder, "portal", seed, size, (), unseen=0.5, seen=0.8, label="all")
     return target_of_study(builder)
 
 
@@ -189,10 +190,8 @@ def test_tasks_without_a_row_are_drawn_over_rows_in_a_panel_for_each_number_of_t
     drawing = drawn(draw_over_rows(without_rows))
     first, second = drawing.figure.axes
 
-    assert [axes.get_title() for axes in (first, second)] == [
-        "4 of 8 tasks calibrated",
-        "1 of 8 tasks calibrated",
-    ]
+    titles = [axes.get_title() for axes in (first, second)]
+    assert titles == ["4 of 8 tasks calibrated", "1 of 8 tasks calibrated"]
     # The port on both groups of tasks, and each control on tasks without a row.
     assert [lines_with(first, marker) for marker in "oXP"] == [2 * len(FEW), len(FEW), len(FEW)]
     assert [lines_with(second, marker) for marker in "oXP"] == [2 * len(FEW), 0, 0]
@@ -210,7 +209,8 @@ def test_they_are_drawn_over_calibrated_tasks_in_a_panel_for_each_number_of_rows
     panels = [axes for axes in drawn(draw_over_tasks(without_rows)).figure.axes if axes.get_visible()]
 
     assert [axes.get_title() for axes in panels] == ["1 row per task", "4 rows per task", "16 rows per task"]
-    assert lines_with(panels[0], "o") == 2 * 2
+    # The port without a row of one to seven tasks and calibrated on one to all, and each control once.
+    assert [lines_with(panels[0], marker) for marker in "oXP"] == [2 + 3, 1, 1]
 
 
 def test_where_every_task_gave_rows_neither_is_drawn() -> None:

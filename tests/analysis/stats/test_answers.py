@@ -159,11 +159,10 @@ def test_only_rows_of_the_chosen_epoch_with_choices_are_there() -> None:
     assert list(found.of("b")) == found.worst("b", 3) == []
 
 
-@pytest.mark.parametrize(("gold", "picked"), [(2, 0), (0, 2)])
-def test_a_tie_is_worth_its_share_and_names_the_other_choice(gold: int, picked: int) -> None:
-    (answer,) = choices([line(0, [-2.0, -4.0, -2.0], gold, run="a")]).of("a")
-
-    assert (answer.picked, answer.worth, answer.lead) == (picked, 0.5, 0.0)
+def test_a_tie_is_worth_its_share_and_names_the_other_choice() -> None:
+    for gold, picked in ((2, 0), (0, 2)):
+        (answer,) = choices([line(0, [-2.0, -4.0, -2.0], gold, run="a")]).of("a")
+        assert (answer.picked, answer.worth, answer.lead) == (picked, 0.5, 0.0)
 
 
 def test_the_worst_are_the_wrong_ones_that_are_furthest_off() -> None:
@@ -202,26 +201,19 @@ def test_choices_have_their_texts_and_written_answers_theirs() -> None:
     assert [each.task for each in found.worst("r", 1)] == ["quiz"]
 
 
-@pytest.mark.parametrize(
-    ("num_choices", "num_written", "kinds"),
-    [
+def test_many_wrong_choices_leave_room_for_written_answers_and_the_other_way_round() -> None:
+    chosen = [{**CHOICE, "example": f"{place}"} for place in range(8)]
+    written = [{**WRITTEN, "example": f"{place}", "value": place / 10} for place in range(8)]
+    for num_choices, num_written, kinds in (
         (8, 8, "qqqsss"),
         (8, 1, "qqqqqs"),
         (1, 8, "qsssss"),
         (8, 0, "qqqqqq"),
         (0, 8, "ssssss"),
         (2, 2, "qqss"),
-    ],
-)
-def test_many_wrong_choices_leave_room_for_written_answers_and_the_other_way_round(
-    num_choices: int, num_written: int, kinds: str
-) -> None:
-    found = shown(
-        [{**CHOICE, "example": f"{place}"} for place in range(num_choices)],
-        [{**WRITTEN, "example": f"{place}", "value": place / 10} for place in range(num_written)],
-    )
-
-    assert "".join(each.task[0] for each in found.worst("r", 6)) == kinds
+    ):
+        found = shown(chosen[:num_choices], written[:num_written])
+        assert "".join(each.task[0] for each in found.worst("r", 6)) == kinds
 
 
 def test_answers_of_other_epochs_splits_and_runs_are_left_out() -> None:

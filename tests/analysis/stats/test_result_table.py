@@ -4,33 +4,19 @@ from analysis.stats.result_table import Cell, MethodKey, describe_absent, is_in,
 from portal.results import AbsentRun
 
 PORT = AbsentRun(
-    run="abc",
-    method="portal",
-    label="portal-all",
-    sources=("small",),
-    base="big",
-    modules="q,v",
-    rank=8,
+    run="abc", method="portal", label="portal-all", sources=("small",), base="big", modules="q,v", rank=8,
     size=4,
-)
+)  # fmt: skip
 
 
-def test_a_run_is_in_the_cell_that_its_rows_would_be_in() -> None:
+def test_a_run_is_in_the_cell_that_its_rows_would_be_in_by_its_label_or_else_its_method() -> None:
     cell = Cell("big", MethodKey("portal", "portal-all", "q,v", 8, ("small",)), 4)
+    wider = cell.variant._replace(rank=16)
 
     assert is_in(PORT, cell)
-    for other in (
-        cell._replace(size=8),
-        cell._replace(base="other"),
-        cell._replace(variant=cell.variant._replace(rank=16)),
-    ):
+    for other in (cell._replace(size=8), cell._replace(base="other"), cell._replace(variant=wider)):
         assert not is_in(PORT, other)
-
-
-def test_a_run_without_a_label_is_known_by_its_method() -> None:
-    unlabelled = AbsentRun(method="portal", base="big", size=4)
-
-    assert is_in(unlabelled, Cell("big", method_key(PORT), 4))
+    assert is_in(AbsentRun(method="portal", base="big", size=4), Cell("big", method_key(PORT), 4))
 
 
 def test_a_run_is_described_as_far_as_it_is_known() -> None:

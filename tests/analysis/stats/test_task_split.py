@@ -292,53 +292,16 @@ def draw_rights(
     return dict(zip(tasks, right_TP, strict=True))
 
 
-GRID = (
-    ("portal", "one", 0, 2, "bcdefgh"),
-    ("portal", "one", 0, 8, "bcdefgh"),
-    ("portal", "half", 0, 2, "efgh"),
-    ("portal", "half", 0, 8, "efgh"),
-    ("portal", "all", 0, 2, ""),
-    ("portal", "all", 0, 8, ""),
-    ("shared_lora", "shared", 0, 2, "efgh"),
-    ("shared_lora", "shared", 0, 8, "efgh"),
-)
-
-
-def test_over_rows_there_is_a_panel_for_every_number_of_calibrated_tasks_but_all() -> None:
-    panels = curves_over_rows([*splits_of(*GRID).values()])
-
-    assert [panel.fixed for panel in panels] == [4, 1]
-    assert [(curve.variant.name, curve.places) for curve in panels[0].curves] == [
-        ("half", (2, 8)),
-        ("shared", (2, 8)),
-    ]
-
-
-def test_over_tasks_labels_of_one_method_are_a_curve_that_ends_where_all_are_calibrated() -> None:
-    panels = curves_over_tasks([*splits_of(*GRID).values()])
-
-    assert [panel.fixed for panel in panels] == [2, 8]
-    (port, shared) = panels[0].curves
-    assert (port.is_port, port.places) == (True, (1, 4, 8))
-    assert [split.cell.variant.name for split in port.splits] == ["one", "half", "all"]
-    assert shared.places == (4,)
-
-
-def test_two_settings_with_as_many_calibrated_tasks_are_curves_of_their_own() -> None:
+def test_settings_with_as_many_calibrated_tasks_are_curves_of_their_own_and_one_size_is_none() -> None:
     two = [("portal", label, 0, size, "efgh") for label in ("fast", "slow") for size in (2, 8)]
-    splits = [*splits_of(*two).values()]
+    control, other = ("shared_lora", "shared", 0, 2, "efgh"), ("portal", "one", 0, 2, "bcdefgh")
+    sized, of_one_size = (splits_of(*runs) for runs in (two, (two[0], control, other)))
+    (panel,) = curves_over_rows([*sized.values()])
 
-    (panel,) = curves_over_rows(splits)
     assert [(curve.variant.name, curve.places) for curve in panel.curves] == [
         ("fast", (2, 8)),
         ("slow", (2, 8)),
     ]
-    assert curves_over_tasks(splits) == ()
-
-
-def test_a_port_at_one_size_is_no_curve_but_is_found_beside_its_controls() -> None:
-    splits = splits_of(*(each for each in GRID if each[3] == 2 and each[1] != "all"))
-
-    assert curves_over_rows([*splits.values()]) == ()
-    beside = curves_beside(splits["half 2"], [*splits.values()])
-    assert [curve.variant.name for curve in beside.curves] == ["half", "shared"]
+    assert curves_over_tasks([*sized.values()]) == curves_over_rows([*of_one_size.values()]) == ()
+    beside = curves_beside(of_one_size["fast 2"], [*of_one_size.values()])  # a port and its control
+    assert [curve.variant.name for curve in beside.curves] == ["fast", "shared"]
