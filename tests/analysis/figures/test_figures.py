@@ -1,6 +1,7 @@
 """Figures: what is drawn of which results, with labels that do not touch and files that repeat."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -71,16 +72,12 @@ def test_three_ranks_of_a_method_are_a_line_and_two_are_none() -> None:
     assert "PorTAL q,v, rank 16: 0." in "\n".join(drawing.tips.values())
 
 
-@pytest.mark.parametrize("axis", ["size", "train_flops", "wall_s"])
-@pytest.mark.parametrize("metric", ["acc", "log_loss"])
-def test_a_curve_has_a_mark_for_every_size_a_star_and_labels_apart(
-    sized: Comparison, axis: str, metric: str
-) -> None:
-    drawing = drawn(draw_curves(known(build_curves(sized, metric)), axis, "big"))
-    (axes,) = drawing.figure.axes
-
-    assert [lines_with(axes, marker) for marker in "os*"] == [len(SIZES), len(SIZES), 2]
-    assert len(axes.get_xticks()) >= 3
+def test_a_curve_has_a_mark_for_every_size_a_star_and_labels_apart(sized: Comparison) -> None:
+    for metric, axis in product(("acc", "log_loss"), ("size", "train_flops", "wall_s")):
+        drawing = drawn(draw_curves(known(build_curves(sized, metric)), axis, "big"))
+        (axes,) = drawing.figure.axes
+        assert [lines_with(axes, marker) for marker in "os*"] == [len(SIZES), len(SIZES), 2]
+        assert len(axes.get_xticks()) >= 3
 
 
 def test_methods_and_tasks_are_drawn_and_tasks_with_one_set_of_answers_show_the_majority(

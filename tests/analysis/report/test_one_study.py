@@ -26,28 +26,20 @@ def study_of_two_bases(*, ports: bool = True) -> StudyBuilder:
     return builder
 
 
-LIFTS = ["recovered lift on big", "recovered lift on other"]
-MISSING = AbsentRun(run="r9", method="portal", label="portal", base="other", size=4, seed=0)
-
-
-@pytest.mark.parametrize(
-    ("builder", "missing", "expected"),
-    [
-        (study_of_two_bases(), (), ["data on big", "recovered lift on big"]),
-        (study_of_two_bases(), (MISSING,), ["data on big", *LIFTS]),
-        (study_of_two_bases(ports=False), (), LIFTS),
-    ],
-    ids=["a base without a port", "its port is missing", "no port at all"],
-)
 def test_savings_stand_before_recovered_lifts_and_a_missing_port_is_named_among_the_headlines(
-    builder: StudyBuilder, missing: tuple[AbsentRun, ...], expected: list[str], tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    findings = load_findings(builder.write(tmp_path), StudyInfo(missing=missing))
-
-    opening = study_document(findings, ReportOptions()).to_markdown().partition("\n## ")[0]
-
-    titles = [line[2:].partition(": ")[0] for line in opening.splitlines() if line[:2] == "- "]
-    assert [title.partition(", at ")[0] for title in titles] == expected
+    lifts = ["recovered lift on big", "recovered lift on other"]
+    missing = AbsentRun(run="r9", method="portal", label="portal", base="other", size=4, seed=0)
+    for builder, absent, expected in (
+        (study_of_two_bases(), (), ["data on big", lifts[0]]),
+        (study_of_two_bases(), (missing,), ["data on big", *lifts]),
+        (study_of_two_bases(ports=False), (), lifts),
+    ):
+        findings = load_findings(builder.write(tmp_path), StudyInfo(missing=absent))
+        opening = study_document(findings, ReportOptions()).to_markdown().partition("\n## ")[0]
+        titles = [line[2:].partition(": ")[0] for line in opening.splitlines() if line[:2] == "- "]
+        assert [title.partition(", at ")[0] for title in titles] == expected
 
 
 @pytest.mark.parametrize("ranks", [(2, 4, 8, 16), (8,)])
@@ -90,23 +82,16 @@ def test_the_setting_that_explains_most_comes_first_with_its_interval() -> None:
     assert [drawing.name for drawing in block.drawings] == ["search-settings", "search-contour"]
 
 
-@pytest.mark.parametrize(
-    ("lr", "rank", "schedule", "end"),
-    [
+def test_a_lead_that_may_be_chance_is_not_called_one() -> None:
+    for lr, rank, schedule, end in (
         ((0.5, 0.1, 0.8), (0.4, 0.2, 0.7), (0.1, 0.0, 0.2), "lora.adapter.rank (40 %)"),
         # over every other setting, not the second only
         ((0.6, 0.4, 0.8), (0.2, 0.1, 0.3), (0.1, 0.0, 0.5), "lora.train.schedule (10 %)"),
-    ],
-)
-def test_a_lead_that_may_be_chance_is_not_called_one(
-    lr: tuple[float, ...], rank: tuple[float, ...], schedule: tuple[float, ...], end: str
-) -> None:
-    record = search_record(Importance(*lr), Importance(*rank))
-    shares = {**record.importance, "lora.train.schedule": Importance(*schedule)}
-
-    section = known(search_section(record.model_copy(update={"importance": shares})))
-
-    assert section.lead.endswith(f"it matters more than {end} cannot be told.")
+    ):
+        record = search_record(Importance(*lr), Importance(*rank))
+        shares = {**record.importance, "lora.train.schedule": Importance(*schedule)}
+        section = known(search_section(record.model_copy(update={"importance": shares})))
+        assert section.lead.endswith(f"it matters more than {end} cannot be told.")
 
 
 def test_a_search_that_says_nothing_says_why_and_one_without_trials_has_no_section() -> None:

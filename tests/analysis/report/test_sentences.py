@@ -1,38 +1,23 @@
 """Sentences name the variant that they are about, and say savings where they are shown."""
 
-import pytest
-
 from analysis.report.sentences import describe_savings, headline
 from analysis.stats.bootstrap import Interval
 from analysis.stats.curves import Ratio, Saving
 from analysis.stats.result_table import MethodKey
-from tests.support.result_tables import StudyBuilder, row, study_of_ranks, target_of
+from tests.support.result_tables import row, study_of_ranks, target_of
 
 
-@pytest.mark.parametrize(
-    ("builder", "splits", "text"),
-    [
-        (
-            study_of_ranks({2: 0.4, 8: 0.7}),
-            ("validation", "test"),
-            "PorTAL (r8) q,v r8, of two variants the best on validation rows, recovers ",
-        ),
-        (
-            study_of_ranks({2: 0.4, 8: 0.7}),
-            ("test",),
-            "PorTAL (r2) q,v r2, the first of two variants (none has scores on validation rows), recovers ",
-        ),
+def test_the_headline_says_of_how_many_variants_its_own_was_chosen_and_by_what() -> None:
+    ranks = study_of_ranks({2: 0.4, 8: 0.7}).rows
+    unjudged = [line for line in ranks if line["split"] == "test"]
+    for rows, name in (
+        (ranks, "PorTAL (r8) q,v r8, of two variants the best on validation rows,"),
+        (unjudged, "PorTAL (r2) q,v r2, the first of two variants (none has scores on validation rows),"),
         # A plain method names its settings beside variants alone.
-        (study_of_ranks({2: 0.7}, portal=0.5), ("validation", "test"), "PorTAL q,v r8 recovers "),
-        (study_of_ranks({}, portal=0.5), ("validation", "test"), "PorTAL recovers "),
-    ],
-)
-def test_the_headline_says_of_how_many_variants_its_own_was_chosen_and_by_what(
-    builder: StudyBuilder, splits: tuple[str, ...], text: str
-) -> None:
-    rows = [line for line in builder.rows if line["split"] in splits]
-
-    assert headline(target_of(rows)).startswith(f"On big, {text}")
+        (study_of_ranks({2: 0.7}, portal=0.5).rows, "PorTAL q,v r8"),
+        (study_of_ranks({}, portal=0.5).rows, "PorTAL"),
+    ):
+        assert headline(target_of(rows)).startswith(f"On big, {name} recovers ")
 
 
 def test_a_base_that_new_tasks_are_taught_on_has_no_port_and_says_what_gave_latents() -> None:
@@ -73,32 +58,24 @@ def saving(
     return Saving(variant, axis, share, 0.5, 10.0 if reached else None, 10 * value, Ratio(interval))
 
 
-@pytest.mark.parametrize(
-    ("savings", "text"),
-    [
-        (
-            [
-                saving(0.5, 2.5, 2, 3),
-                saving(0.75, 2, 1.5, 2.5),
-                saving(0.9, 1.1, 0.8, 1.5),
-                saving(1.0, 0.5, 0.4, 0.7),
-            ],
-            "PorTAL reaches 75 % of the per-task LoRA's lift (acc_norm 0.500) with 2 times less data (10 "
-            "rows per task instead of 20; 95 % interval 1.5 to 2.5 times less). At 90 % it is not shown to "
-            "need fewer or more. At 100 % it needs 2 times more (10 rows per task instead of 5; 95 % "
-            "interval 1.43 to 2.5 times more).",
-        ),
-        (  # without an interval nothing is said of what is shown
-            [saving(0.5, 2.0, None, None)],
-            "PorTAL reaches 50 % of the per-task LoRA's lift (acc_norm 0.500) with 2 times less data (10 "
-            "rows per task instead of 20).",
-        ),
-    ],
-)
-def test_the_text_is_on_the_highest_share_that_is_shown_and_says_what_is_not_above_it(
-    savings: list[Saving], text: str
-) -> None:
-    assert describe_savings(savings) == [text]
+def test_the_text_is_on_the_highest_share_that_is_shown_and_says_what_is_not_above_it() -> None:
+    shown = [
+        saving(0.5, 2.5, 2, 3),
+        saving(0.75, 2, 1.5, 2.5),
+        saving(0.9, 1.1, 0.8, 1.5),
+        saving(1.0, 0.5, 0.4, 0.7),
+    ]
+
+    assert describe_savings(shown) == [
+        "PorTAL reaches 75 % of the per-task LoRA's lift (acc_norm 0.500) with 2 times less data (10 rows "
+        "per task instead of 20; 95 % interval 1.5 to 2.5 times less). At 90 % it is not shown to need fewer "
+        "or more. At 100 % it needs 2 times more (10 rows per task instead of 5; 95 % interval 1.43 to 2.5 "
+        "times more)."
+    ]
+    assert describe_savings([saving(0.5, 2.0, None, None)]) == [  # without an interval nothing is shown
+        "PorTAL reaches 50 % of the per-task LoRA's lift (acc_norm 0.500) with 2 times less data (10 rows "
+        "per task instead of 20)."
+    ]
 
 
 def test_where_none_is_shown_the_text_says_so_plainly() -> None:

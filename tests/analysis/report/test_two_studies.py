@@ -102,17 +102,14 @@ def changed(tasks: tuple[str, ...], **values: str) -> tuple[StudyBuilder, StudyB
     return first, second
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
+def test_unlike_studies_are_refused(tmp_path: Path) -> None:
+    for column, value, message in (
         ("eval_set", "f" * 64, "before and after were scored on unlike evaluation sets"),
         ("acc_norm_unit", "bytes", "divides by chars in before and by bytes in after"),
         ("task", "else", "no task in common"),
-    ],
-)
-def test_unlike_studies_are_refused(tmp_path: Path, column: str, value: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        write_pair(tmp_path, *changed(("capital",), **{column: value}))
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_pair(tmp_path, *changed(("capital",), **{column: value}))
     assert not (tmp_path / "report").exists()
 
 

@@ -169,16 +169,13 @@ def test_a_study_is_named_by_the_record_beside_its_tables_or_else_by_its_folder(
     read_page(page)
 
 
-@pytest.mark.parametrize(("plain", "is_chosen"), [({}, True), ({"portal": 0.5}, False)])
-def test_a_headline_chosen_among_variants_is_named_with_the_rule(
-    plain: dict[str, float], is_chosen: bool, tmp_path: Path
-) -> None:
-    text = write(study_of_ranks({2: 0.5, 8: 0.7}, **plain), tmp_path).read_text(encoding="utf-8")
-
-    chosen = "On big, PorTAL (r8) q,v r8, of two variants the best on validation rows, recovers"
-    assert (chosen in text) == is_chosen
-    assert ("On big, PorTAL q,v r8 recovers" in text) != is_chosen
-    assert ("No test row takes part in that choice." in text) == is_chosen
+def test_a_headline_chosen_among_variants_is_named_with_the_rule(tmp_path: Path) -> None:
+    for plain, is_chosen in (({}, True), ({"portal": 0.5}, False)):
+        text = write(study_of_ranks({2: 0.5, 8: 0.7}, **plain), tmp_path).read_text(encoding="utf-8")
+        chosen = "On big, PorTAL (r8) q,v r8, of two variants the best on validation rows, recovers"
+        assert (chosen in text) == is_chosen
+        assert ("On big, PorTAL q,v r8 recovers" in text) != is_chosen
+        assert ("No test row takes part in that choice." in text) == is_chosen
 
 
 def test_the_terminal_summary_has_a_line_a_method_and_the_headline(demo_results: Path) -> None:
@@ -206,19 +203,15 @@ def test_a_study_with_kinds_opens_with_them_and_folds_single_tasks(tmp_path: Pat
     assert "<dt>tasks</dt><dd>32 tasks of four kinds: kind00 (8), kind01 (8)," in text
 
 
-@pytest.mark.parametrize(("number", "is_open"), [(24, True), (25, False)])
-def test_many_tasks_without_kinds_are_folded_and_few_lie_open(
-    number: int, is_open: bool, tmp_path: Path
-) -> None:
-    tasks = tuple(f"t{place:02d}" for place in range(number))
-    builder = StudyBuilder(tasks=tasks, num_examples=20, with_predictions=False)
-    builder.add("base")
-
-    page = write(builder, tmp_path)
-
-    assert (page.parent / "tasks-big.svg").exists() == is_open
-    assert ("acc_norm by task, as figures" in page.read_text(encoding="utf-8")) != is_open
-    assert "by kind of task" not in page.read_text(encoding="utf-8")
+def test_many_tasks_without_kinds_are_folded_and_few_lie_open(tmp_path: Path) -> None:
+    for number, is_open in ((24, True), (25, False)):
+        tasks = tuple(f"t{place:02d}" for place in range(number))
+        builder = StudyBuilder(tasks=tasks, num_examples=20, with_predictions=False)
+        builder.add("base")
+        page = write(builder, tmp_path)
+        assert (page.parent / "tasks-big.svg").exists() == is_open
+        assert ("acc_norm by task, as figures" in page.read_text(encoding="utf-8")) != is_open
+        assert "by kind of task" not in page.read_text(encoding="utf-8")
 
 
 def test_a_terminal_gets_a_line_a_kind_however_many_tasks_there_are(tmp_path: Path) -> None:

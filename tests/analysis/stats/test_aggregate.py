@@ -72,19 +72,16 @@ SCORES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("method", "rule", "expected"),
-    [
-        ("portal", "best_on_validation", {"a": 2, "b": 2}),
-        ("lora", "best_on_validation", {"a": 1, "b": 2}),
-        ("portal", "paper", {"a": 3, "b": 3}),
-        ("lora", "paper", {"a": 2, "b": 3}),
-        ("portal", "final", {"a": 3, "b": 3}),
-        ("portal", "kept", {"a": 3, "b": 3}),  # the table does not say which: the last
-    ],
-)
-def test_each_rule_chooses_at_its_own_granularity(method: str, rule: str, expected: dict[str, int]) -> None:
-    assert select_epochs(run_of(method, SCORES), rule) == expected
+def test_each_rule_chooses_at_its_own_granularity() -> None:
+    for method, rule, a, b in (
+        ("portal", "best_on_validation", 2, 2),
+        ("lora", "best_on_validation", 1, 2),
+        ("portal", "paper", 3, 3),
+        ("lora", "paper", 2, 3),
+        ("portal", "final", 3, 3),
+        ("portal", "kept", 3, 3),  # the table does not say which: the last
+    ):
+        assert select_epochs(run_of(method, SCORES), rule) == {"a": a, "b": b}, (method, rule)
 
 
 def test_ties_go_to_the_lower_log_loss_and_then_to_the_earlier_epoch() -> None:
@@ -96,24 +93,22 @@ def test_ties_go_to_the_lower_log_loss_and_then_to_the_earlier_epoch() -> None:
     assert select_epochs(run_of("portal", scores), "best_on_validation") == {"a": 2}
 
 
-@pytest.mark.parametrize(("method", "kept"), [("portal", {"a": 2, "b": 2}), ("lora", {"a": 1, "b": 2})])
-def test_where_test_rows_are_of_the_kept_and_the_last_evaluation_only_other_choices_are_refused(
-    method: str, kept: dict[str, int]
-) -> None:
-    run = run_of(
-        method,
-        {
-            place: score
-            for place, score in SCORES.items()
-            if place[0] != "test" or place[1] in (3, kept[place[2]])
-        },
-    )
-    run.kept.update(kept)
+def test_where_test_rows_are_of_the_kept_and_the_last_evaluation_only_other_choices_are_refused() -> None:
+    for method, kept in (("portal", {"a": 2, "b": 2}), ("lora", {"a": 1, "b": 2})):
+        run = run_of(
+            method,
+            {
+                (split, epoch, task): score
+                for (split, epoch, task), score in SCORES.items()
+                if split == "validation" or epoch in (3, kept[task])
+            },
+        )
+        run.kept.update(kept)
 
-    assert select_epochs(run, "best_on_validation") == kept
-    assert select_epochs(run, "final") == {"a": 3, "b": 3}
-    with pytest.raises(SelectionError, match="test rows are scored at the kept and the last evaluation"):
-        select_epochs(run, "paper")
+        assert select_epochs(run, "best_on_validation") == kept
+        assert select_epochs(run, "final") == {"a": 3, "b": 3}
+        with pytest.raises(SelectionError, match="test rows are scored at the kept and the last evaluation"):
+            select_epochs(run, "paper")
 
 
 def test_an_only_epoch_is_taken_several_without_validation_rows_are_not_chosen_from() -> None:
@@ -129,34 +124,33 @@ def test_an_only_epoch_is_taken_several_without_validation_rows_are_not_chosen_f
         select_epochs(base, "best")
 
 
-@pytest.mark.parametrize(
-    ("epochs", "keeps_best", "rule", "expected"),
-    [
-        (1, False, "best_on_validation", 8 + 3),  # nothing to choose
-        (2, False, "kept", 8 + 3),
-        (2, False, "final", 8 + 3),
-        (2, False, "best_on_validation", 8 + 3 + 2 * 16),
-        (2, False, "paper", 8 + 3 + 2 * 50),
-        (2, True, "kept", 8 + 3 + 2 * 16),
-        (2, True, "final", 8 + 3 + 2 * 16),
-        (1, None, "kept", None),  # the table does not say
-    ],
-)
-def test_rows_that_chose_the_epoch_count_beside_those_that_were_trained_on(
-    epochs: int, keeps_best: bool | None, rule: str, expected: int | None
-) -> None:
-    def used(trained: dict[str, int | None]) -> int | None:
-        rows = [
-            row(run="r", method="portal", seed=0, size=8, task=task, epoch=epoch, split=split,
-                num_examples=16 if split == "validation" else 50, train_rows=count, keeps_best=keeps_best)
-            for task, count in trained.items()
-            for epoch in range(1, epochs + 1)
-            for split in ("validation", "test")
-        ]  # fmt: skip
-        return rows_used(study_of(rows).runs[0], rule)
+def rows_used_of(
+    trained: dict[str, int | None], *, rule: str = "kept", epochs: int = 1, keeps_best: bool | None = False
+) -> int | None:
+    rows = [
+        row(run="r", method="portal", seed=0, size=8, task=task, epoch=epoch, split=split,
+            num_examples=16 if split == "validation" else 50, train_rows=count, keeps_best=keeps_best)
+        for task, count in trained.items()
+        for epoch in range(1, epochs + 1)
+        for split in ("validation", "test")
+    ]  # fmt: skip
+    return rows_used(study_of(rows).runs[0], rule)
 
-    assert used({"a": 8, "b": 3, "c": 0}) == expected
-    assert used({"a": None}) is None
+
+def test_rows_that_chose_the_epoch_count_beside_those_that_were_trained_on() -> None:
+    trained = {"a": 8, "b": 3, "c": 0}
+    for epochs, keeps_best, rule, chosen_on in (
+        (1, False, "best_on_validation", 0),  # nothing to choose
+        (2, False, "kept", 0),
+        (2, False, "final", 0),
+        (2, False, "best_on_validation", 2 * 16),
+        (2, False, "paper", 2 * 50),
+        (2, True, "kept", 2 * 16),
+        (2, True, "final", 2 * 16),
+    ):
+        found = rows_used_of(trained, rule=rule, epochs=epochs, keeps_best=keeps_best)
+        assert found == 8 + 3 + chosen_on, (epochs, keeps_best, rule)
+    assert rows_used_of({"a": None}) is rows_used_of(trained, keeps_best=None) is None  # it is not said
 
 
 def test_unlike_evaluation_sets_are_refused() -> None:

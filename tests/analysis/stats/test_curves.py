@@ -48,15 +48,12 @@ def curves_of(accuracies: dict[str, tuple[float, ...]], metric: str = "acc") -> 
     return curves_from([BASE_ROW, *rows], metric)
 
 
-@pytest.mark.parametrize(("metric", "peak", "base"), [("acc", 0.6, 0.2), ("log_loss", 0.4, 2.0)])
-def test_a_star_marks_the_first_size_that_reaches_the_loras_peak(
-    metric: str, peak: float, base: float
-) -> None:
+def test_a_star_marks_the_first_size_that_reaches_the_loras_peak() -> None:
     values = {"lora": (0.2, 0.3, 0.4, 0.5, 0.6), "portal": (0.3, 0.6, 0.9, 0.9, 0.9)}
-    curves = known(curves_of(values, metric))
-
-    assert (curves.peak, curves.frozen_base) == pytest.approx((peak, base))
-    assert {curve.variant.method: curve.star for curve in curves.curves} == {"portal": 16, "lora": 128}
+    for metric, peak, base in (("acc", 0.6, 0.2), ("log_loss", 0.4, 2.0)):
+        curves = known(curves_of(values, metric))
+        assert (curves.peak, curves.frozen_base) == pytest.approx((peak, base))
+        assert {curve.variant.method: curve.star for curve in curves.curves} == {"portal": 16, "lora": 128}
 
 
 def test_only_curves_of_many_sizes_are_smoothed_by_a_centred_mean_that_is_shorter_at_the_ends() -> None:
@@ -106,35 +103,27 @@ def test_a_curve_stands_along_its_costs_where_they_are_known() -> None:
         assert build(**changed).on_axis("train_flops") is not None
 
 
-@pytest.mark.parametrize(
-    ("without", "keeps_best", "lora", "portal"),
-    [
+def test_the_rows_of_all_tasks_differ_where_a_port_sees_some_tasks_or_a_run_uses_validation_rows() -> None:
+    for without, keeps_best, lora, portal in (
         ("b", False, (4, 8), (2, 4)),
         ("", False, (4, 8), (4, 8)),
         ("b", True, (4 + 32, 8 + 32), (2 + 16, 4 + 16)),
-    ],
-)
-def test_the_rows_of_all_tasks_differ_where_a_port_sees_some_tasks_or_a_run_uses_validation_rows(
-    without: str, keeps_best: bool, lora: tuple[int, int], portal: tuple[int, int]
-) -> None:
-    rows = [
-        row(
-            run=f"{method}{size}", method=method, size=size, seed=0, epoch=1, task=task, split=split,
-            num_examples=16, train_rows=0 if task in without and method == "portal" else size,
-            calibrated=method == "lora" or task not in without, keeps_best=keeps_best, kept=True,
-        )
-        for method in ("lora", "portal")
-        for size in (2, 4)
-        for task in ("a", "b")
-        for split in ("validation", "test")
-    ]  # fmt: skip
-    curves = known(curves_from(rows))
-
-    assert {curve.variant.method: curve.along("rows") for curve in curves.curves} == {
-        "lora": lora,
-        "portal": portal,
-    }
-    assert curves.rows_differ == (portal != (4, 8))
+    ):
+        rows = [
+            row(
+                run=f"{method}{size}", method=method, size=size, seed=0, epoch=1, task=task, split=split,
+                num_examples=16, train_rows=0 if task in without and method == "portal" else size,
+                calibrated=method == "lora" or task not in without, keeps_best=keeps_best, kept=True,
+            )
+            for method in ("lora", "portal")
+            for size in (2, 4)
+            for task in ("a", "b")
+            for split in ("validation", "test")
+        ]  # fmt: skip
+        curves = known(curves_from(rows))
+        found = {curve.variant.method: curve.along("rows") for curve in curves.curves}
+        assert found == {"lora": lora, "portal": portal}
+        assert curves.rows_differ == (portal != lora)
 
 
 SAVING_SIZES = (10, 100, 1000, 10_000)

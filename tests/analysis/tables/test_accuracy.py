@@ -1,7 +1,5 @@
 """Tables print the numbers of a comparison, and a dash with a reason below where there is none."""
 
-import pytest
-
 from analysis.stats.aggregate import compare, summarise_sources
 from analysis.stats.findings import find_target
 from analysis.stats.result_table import ALL_MODULES
@@ -187,12 +185,11 @@ def test_every_kind_has_a_line_with_its_tasks_and_the_mean_comes_last() -> None:
     assert short.names[3:-1] == ("frozen base", "PorTAL q,v r8", "per-task LoRA q,v r8")
 
 
-@pytest.mark.parametrize("kinds", [{}, {"capital": "fact", "pronoun": "syntax"}])
-def test_there_is_no_table_by_kind_where_no_two_tasks_share_one(kinds: dict[str, str]) -> None:
-    target = target_of(study_with(base=0.6).rows, kinds=kinds)
-
-    assert kinds_table(target) is short_kinds_table(target) is None
-    assert "kind" not in per_task_table(target).names
+def test_there_is_no_table_by_kind_where_no_two_tasks_share_one() -> None:
+    for kinds in ({}, {"capital": "fact", "pronoun": "syntax"}):
+        target = target_of(study_with(base=0.6).rows, kinds=kinds)
+        assert kinds_table(target) is short_kinds_table(target) is None
+        assert "kind" not in per_task_table(target).names
 
 
 def test_kinds_and_tasks_without_a_lift_are_named_once_per_reason_and_many_are_counted() -> None:
