@@ -177,9 +177,8 @@ def test_the_command_line_prints_a_file_with_the_settings(capsys: pytest.Capture
     assert "portal sweep run ablation-rank" in printed
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
         (
             "slrum",
             "Invalid value for 'KIND': unknown 'slrum'; did you mean 'slurm'? "
@@ -202,8 +201,6 @@ def test_the_command_line_prints_a_file_with_the_settings(capsys: pytest.Capture
             "skypilot --set study=my.yaml",
             "study my.yaml: name a study file by its absolute path in the container, as /shared/my.yaml",
         ),
-    ],
-)
-def test_mistakes_are_one_line(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["cluster", "template", *arguments.split()]) == 2
-    assert capsys.readouterr().err == f"portal: {message}\n"
+    ):
+        assert main(["cluster", "template", *arguments.split()]) == 2
+        assert capsys.readouterr().err == f"portal: {message}\n"

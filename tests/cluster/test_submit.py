@@ -68,26 +68,19 @@ def test_the_address_on_the_command_line_comes_before_the_environments(
     assert other_cluster.paths != []
 
 
-@pytest.mark.parametrize(
-    ("study", "out", "message"),
-    [
-        ("demo", "portal-demo", "--out portal-demo: a relative path lies in the job's own temporary folder"),
-        ("demoo", "/shared/out", "unknown study 'demoo'; did you mean 'demo'?"),
-        ("mine.yaml", "/shared/out", "mine.yaml: no such study file"),
-    ],
-)
 def test_a_mistake_is_found_before_the_cluster_is_asked(
-    study: str,
-    out: str,
-    message: str,
     other_cluster: _Visited,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-
-    assert main(["cluster", "submit", study, "--address", other_cluster.address, "--out", out]) == 2
-
-    assert message in only_line(capsys)
+    relative = "--out portal-demo: a relative path lies in the job's own temporary folder"
+    for study, out, message in (
+        ("demo", "portal-demo", relative),
+        ("demoo", "/shared/out", "unknown study 'demoo'; did you mean 'demo'?"),
+        ("mine.yaml", "/shared/out", "mine.yaml: no such study file"),
+    ):
+        assert main(["cluster", "submit", study, "--address", other_cluster.address, "--out", out]) == 2
+        assert message in only_line(capsys)
     assert other_cluster.paths == []

@@ -25,6 +25,7 @@ from tests.support.result_tables import (
     TASKS,
     StudyBuilder,
     known,
+    limits,
     row,
     study_of,
     study_with_port,
@@ -41,10 +42,9 @@ def small_study() -> StudyBuilder:
         builder.add("base", base=base, rates=(0.3,))
         for seed in range(2):
             for place, size in enumerate(SIZES):
-                builder.add(
-                    "lora", base=base, seed=seed, size=size, rates=(0.4 + 0.1 * place, 0.45 + 0.1 * place)
-                )
-                builder.add("portal", base=base, seed=seed, size=size, rates=(0.5 + 0.1 * place, 0.5))
+                rise = 0.1 * place
+                for method, rates in (("lora", (0.4 + rise, 0.45 + rise)), ("portal", (0.5 + rise, 0.5))):
+                    builder.add(method, base=base, seed=seed, size=size, rates=rates)
     return builder
 
 
@@ -176,9 +176,8 @@ def test_only_the_studys_own_tasks_are_compared_and_joint_training_stays_whole(t
     assert means == {"base": 0.3, "carried": 0.7, "shared_lora": 0.4}
     assert [summary.acc.mean for summary in findings.sources] == [0.8]
     assert known(target.port).cell.method == "carried"
-    assert {split.share.reason for split in target.task_splits if split.cell.method == "shared_lora"} == {
-        "none of these tasks gave rows"
-    }
+    (split,) = (each for each in target.task_splits if each.cell.method == "shared_lora")
+    assert split.share.reason == "none of these tasks gave rows"
     shared = next(run for run in findings.study.runs if run.cell.method == "shared_lora")
     assert shared.without_rows == {"new"}
 
@@ -190,11 +189,12 @@ def test_differences_are_those_of_the_two_tables_and_paired(tmp_path: Path) -> N
     )
     pairs = {pair.cell.method: pair for pair in find_pairs((first, second), "big")}
     port, lora = pairs["portal"], pairs["lora"]
-    means = [summary.acc.known for summary in port.summaries if summary is not None]
-    assert port.difference.value == pytest.approx(means[1] - means[0])
+    before, after = (known(summary).acc.known for summary in port.summaries)
+
+    assert port.difference.value == pytest.approx(after - before)
     assert port.difference.excludes_zero
     assert port.num_seeds == 3
-    assert (lora.difference.value, lora.difference.low, lora.difference.high) == (0, 0, 0)
+    assert (lora.difference.value, *limits(lora.difference)) == (0, 0, 0)
 
 
 def detail(key: str, *, method: str = "lora", label: str | None = None, **settings: object) -> RunDetail:
@@ -282,9 +282,9 @@ def test_neighbours_are_done_runs_of_the_method_with_the_fewest_other_settings()
 
 def test_settings_that_look_alike_when_they_are_cut_still_differ() -> None:
     long = [f"t{number}" for number in range(9)]
-    details = (detail("a", label="lora", tasks=long), detail("b", label="lora", tasks=[*long[:-1], "u"]))
-    rows = [*rows_of("a", {"t": 0.5}, seed=0), *rows_of("b", {"t": 0.5}, seed=1)]
-    summaries = summaries_of(rows, *details)
+    tasks = {"a": long, "b": [*long[:-1], "u"]}
+    rows = [line for seed, key in enumerate(tasks) for line in rows_of(key, {"t": 0.5}, seed=seed)]
+    summaries = summaries_of(rows, *(detail(key, tasks=own) for key, own in tasks.items()))
 
     (other,) = Neighbourhood(summaries).of(summaries[0], 9)
 
