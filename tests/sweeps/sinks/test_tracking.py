@@ -218,7 +218,6 @@ def test_a_tracker_out_of_reach_stops_nothing_and_no_secret_of_its_address_is_ke
     finished: Path, tiny_study: Study, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (
-        ("SOME_API_KEY", "abcdef123456"),
         ("MLFLOW_TRACKING_URI", "http://me:s3cret-word@127.0.0.1:9/"),
         ("MLFLOW_TRACKING_PASSWORD", "another-s3cret"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"),
@@ -230,6 +229,10 @@ def test_a_tracker_out_of_reach_stops_nothing_and_no_secret_of_its_address_is_ke
     assert "s3cret" not in said.getvalue()
     kept = [path for path in finished.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
     assert kept == []
+
+
+def test_secrets_are_taken_out_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "abcdef123456")
     text = "no\n  answer from https://me:p@w@host/x with abcdef123456"
     assert without_secrets(text) == "no answer from https://host/x with $SOME_API_KEY"
 
