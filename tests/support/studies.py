@@ -9,6 +9,7 @@ import pyarrow as pa
 from rich.console import Console
 from safetensors.torch import load_file
 
+from portal.config import RunConfig
 from portal.results import PREDICTIONS, RESULTS, read_table
 from sweeps.results.snapshot import collect
 from sweeps.store.run_store import RunStore
@@ -53,6 +54,14 @@ class Tables:
     results: pa.Table
     predictions: pa.Table
     weights: dict[str, bytes]
+
+
+def by_label(study: Study) -> dict[str, list[RunConfig]]:
+    """The study's runs by their labels, in its order."""
+    found: dict[str, list[RunConfig]] = {}
+    for run in study.runs:
+        found.setdefault(study.labels[run.key], []).append(run)
+    return found
 
 
 def tables_of(study: Study, out: Path) -> Tables:

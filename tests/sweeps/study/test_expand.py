@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.config import RunConfig
 from portal.learners.schedule import TrainingSchedule
 from portal.train_config import TrainConfig
 from sweeps.study.catalogue import STUDIES
@@ -16,7 +15,7 @@ from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, calibrated_tasks, expand, load_study, read_study
 from sweeps.study.study_file import StudyFile
 from tests.support.encoders import save_encoder
-from tests.support.studies import TINY, load_text
+from tests.support.studies import TINY, by_label, load_text
 
 
 @pytest.fixture
@@ -30,14 +29,6 @@ def refusal(folder: Path, text: str) -> str:
         load_text(folder, text)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def by_label(study: Study) -> dict[str, list[RunConfig]]:
-    """The study's runs by their labels, in its order."""
-    return {
-        label: [run for run in study.runs if study.labels[run.key] == label]
-        for label in study.labels.values()
-    }
 
 
 def test_a_study_lists_every_run_once_with_sources_before_ports_that_name_those_of_their_seed(study):

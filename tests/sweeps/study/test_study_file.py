@@ -6,12 +6,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from portal.config import RunConfig
 from portal.storage.records import read_yaml
 from sweeps.study.catalogue import STUDIES, shipped_studies
-from sweeps.study.expand import Study
 from sweeps.study.study_file import StudyFile, json_schema
-from tests.support.studies import load_text
+from tests.support.studies import by_label, load_text
 
 STUDY = """
 name: s
@@ -30,14 +28,6 @@ variants:
   r2: {methods: [source, portal], adapter: {rank: 2}}
   r4: {methods: [source, portal], adapter: {rank: 4}, train: {epochs: 3}}
 """
-
-
-def by_label(study: Study) -> dict[str, list[RunConfig]]:
-    """The study's runs by their labels."""
-    return {
-        label: [run for run in study.runs if study.labels[run.key] == label]
-        for label in study.labels.values()
-    }
 
 
 def test_a_variant_is_of_the_methods_that_it_names_or_of_all_that_train(tmp_path: Path) -> None:
