@@ -227,6 +227,19 @@ def test_expanding_twice_gives_the_same_keys(study):
     assert StudyFile.model_validate(settings.model_dump()) == settings
 
 
+def test_alpha_follows_the_rank_and_the_trunk_follows_the_modules(tmp_path):
+    study = load_text(
+        tmp_path,
+        TINY.replace("lora: {size: 8,", "lora: {size: 8, adapter: {rank: 4},")
+        .replace("adapter: {rank: 4, alpha: 8}", "adapter: {modules: [q, k, v, o, gate, up, down], rank: 2}")
+        .replace("hypernet: {d_latent: 16, d_layer: 8, hidden: 32, d_core: 16}", "hypernet: {d_latent: 16}"),
+    )
+
+    shapes = {run.method: (run.adapter.rank, run.adapter.alpha) for run in study.runs if run.adapter}
+    assert shapes == {"lora": (4, 8), "source": (2, 4), "portal": (2, 4)}
+    assert {run.hypernet.hidden for run in study.runs if run.hypernet} == {1024}
+
+
 def test_a_part_has_the_runs_of_its_seeds_and_those_without_one(study):
     first, *others = study.manifest.seeds
     parts = [study.part([first]), study.part(others)]
