@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from portal.config import AdapterConfig
 from portal.storage.records import read_yaml
 from sweeps.study.catalogue import STUDIES, shipped_studies
 from sweeps.study.study_file import StudyFile, json_schema
@@ -28,6 +29,24 @@ variants:
   r2: {methods: [source, portal], adapter: {rank: 2}}
   r4: {methods: [source, portal], adapter: {rank: 4}, train: {epochs: 3}}
 """
+
+
+def test_every_variant_of_a_port_starts_from_that_variant_of_its_source(tmp_path: Path) -> None:
+    study = load_text(tmp_path, STUDY.replace("rank: 8}", "rank: 8, alpha: 8}") + RANKS)
+
+    labels = Counter(study.labels[run.key] for run in study.runs)
+    assert labels == {
+        "base": 2, "lora": 8, "source-r2": 2, "source-r4": 2, "portal-r2": 4, "portal-r4": 4,
+    }  # fmt: skip
+    for run in study.runs:
+        if run.method == "portal":
+            assert run.source is not None
+            label = study.labels[run.key]
+            assert study.labels[run.source] == label.replace("portal", "source")
+            rank = int(label[-1])
+            assert run.adapter == AdapterConfig(modules=("q", "v"), rank=rank, alpha=2 * rank)
+            assert run.train is not None
+            assert run.train.epochs == (3 if label == "portal-r4" else 5)
 
 
 def test_a_variant_is_of_the_methods_that_it_names_or_of_all_that_train(tmp_path: Path) -> None:
