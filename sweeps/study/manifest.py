@@ -99,7 +99,11 @@ def record_manifest(out: Folder, manifest: StudyManifest) -> None:
     for run in manifest.runs:
         store.write_run(run)
     path = out / _FOLDER / f"{manifest.name}.json"
-    if StudyRecord.read(path) != manifest.record():
+    try:
+        known = StudyRecord.read(path)
+    except ValueError:  # the remedy that it names is a launch
+        known = None
+    if known != manifest.record():
         manifest.record().write(path)
 
 

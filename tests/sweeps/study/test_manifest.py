@@ -29,6 +29,10 @@ def test_a_manifest_comes_back_as_it_was_with_kinds_of_tasks_and_those_of_its_so
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"tiny\.json: not a study's record"):
         read_manifest(tmp_path / "0")
+    for damaged in ("{}", "{", "[]"):  # the remedy that the refusal names
+        path.write_text(damaged)
+        record_manifest(tmp_path / "0", tiny_study.manifest)
+        assert read_manifest(tmp_path / "0") == tiny_study.manifest
 
 
 def test_groups_of_the_studys_own_tasks_come_back(tmp_path: Path) -> None:
