@@ -147,11 +147,13 @@ class _SinkProcess:
         code = self._wait_while_it_reports(process)
         if code is None:
             return f"nothing new for {self._patience_s:.0f} s"
+        if code == 0:
+            return None
         try:
-            told = read_record(self._record).trouble if code == FAILED else None
-        except (ValueError, OSError) as error:
+            told = read_record(self._record).trouble
+        except (ValueError, OSError) as error:  # why the process could not write its trouble
             return str(error)
-        return (told or f"its process ended with {code}") if code else None
+        return told if told and code == FAILED else f"its process ended with {code}"
 
     def _wait_while_it_reports(self, process: subprocess.Popen[bytes]) -> int | None:
         """The exit code; None when its record has not changed for so long."""

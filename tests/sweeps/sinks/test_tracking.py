@@ -255,7 +255,7 @@ def test_a_tracker_that_does_not_answer_is_left_after_a_while(
 def write_record(out: Path, study: Study, text: str) -> None:
     """Put this in the place of the record of what TensorBoard has heard."""
     path = record_path(out, study.name, TRACKERS["tensorboard"])
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text)
 
 
@@ -301,6 +301,13 @@ def test_a_process_that_crashes_is_not_told_by_the_trouble_of_an_earlier_one(
     feed.close()
 
     assert "(its process ended with 1)" in said.getvalue()
+
+    damaged = supervisor(tiny_study, finished, "tensorboard", said)
+    write_record(finished, tiny_study, "{}")  # while the launch goes on
+    damaged.start("0" * 16)
+    damaged.close()
+
+    assert "delete it, and all runs are logged anew" in " ".join(said.getvalue().split())
 
 
 @pytest.mark.slow
