@@ -457,11 +457,9 @@ def _varied(settings: StudyFile) -> dict[str, list[str]]:
 
 
 def merged(*layers: Mapping[str, Any]) -> Settings:
-    """All keys of the layers, later ones winning, mappings key by key; alpha follows a rank without one."""
+    """All keys of the layers, later ones winning, mappings key by key."""
     found: Settings = {}
     for layer in layers:
-        if "rank" in layer and "alpha" not in layer:
-            found.pop("alpha", None)
         for key, value in layer.items():
             known = found.get(key)
             if isinstance(known, Mapping) and isinstance(value, Mapping):
