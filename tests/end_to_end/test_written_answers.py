@@ -234,25 +234,6 @@ def test_the_command_scores_an_adapter_as_its_run_did(
     assert printed[0].split() == ["task", "metric", "score", "log_loss", "unended", "rows"]
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(600)
-def test_many_adapters_write_the_same_by_ray_data(
-    ray_cluster: str, out: Path, lora: RunConfig, path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = out / "runs" / lora.key / "artifact"
-    tasks = ",".join(str(path.parent / name) for name in ("places.yaml", "chat.jsonl"))
-    command = ["eval", "--base", "mini-qwen3-s", "--tasks", tasks, "--limit", "6", "--json"]
-    command += ["--adapter", str(folder / "places"), "--adapter", str(folder / "chat")]
-    assert main(command) == 0
-    one_process = json.loads(capsys.readouterr().out)
-    assert main([*command, "--workers", "2"]) == 0
-
-    assert json.loads(capsys.readouterr().out) == one_process
-    places = one_process["adapters"][str(folder / "places")]["tasks"]["places"]
-    assert places["metric"] == "token_f1"
-    assert places["score"] > 0
-
-
 def test_a_line_of_a_conversation_goes_through_the_template(
     out: Path, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

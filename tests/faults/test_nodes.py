@@ -31,7 +31,7 @@ NODE = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
 def study_path(tmp_path: Path) -> Path:
     """Nine runs that take long enough to be disturbed."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(TINY.replace("epochs: 2", "epochs: 60"))
+    path.write_text(TINY.replace("epochs: 2", "epochs: 24"))
     return path
 
 
@@ -50,7 +50,7 @@ def start_cluster() -> Any:
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head and two more nodes, one CPU each, as processes of this machine."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="pr-") as folder:
@@ -97,11 +97,12 @@ def test_a_launch_waits_for_gpus_that_have_yet_to_join(
     )
     assert waiting.stdout is not None
 
-    told = [waiting.stdout.readline()]
-    cluster.add_node(**NODE, num_gpus=1)
+    told, joined = [waiting.stdout.readline()], [cluster.add_node(**NODE, num_gpus=1)]
     told.append(waiting.stdout.readline())
-    cluster.add_node(**NODE, num_gpus=2)
+    joined.append(cluster.add_node(**NODE, num_gpus=2))
     rest, error = waiting.communicate()
+    for node in joined:
+        cluster.remove_node(node)
 
     assert told == [f"waiting for GPUs: {count} of 3 have joined the cluster\n" for count in (0, 1)]
     if waiting.returncode == 0:  # this machine has a GPU, if fewer than Ray was told

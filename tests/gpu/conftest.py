@@ -1,4 +1,7 @@
-"""The world of the device that is checked; with PORTAL_TEST_GPU=1 its tests are marked `gpu`."""
+"""The world of the device that is checked; with PORTAL_TEST_GPU=1 its tests are marked `gpu`.
+
+On a CPU the tests only show that they can pass and fail: `make nightly` runs them there.
+"""
 
 from pathlib import Path
 
@@ -12,8 +15,9 @@ from tests.support.environment import gpu_allowed
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [each for each in items if each.path.is_relative_to(Path(__file__).parent)]
-    for item in here if gpu_allowed() else ():
-        if "world" in getattr(item, "fixturenames", ()):
+    for item in here:
+        item.add_marker(pytest.mark.nightly)
+        if gpu_allowed() and "world" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.gpu)
 
 

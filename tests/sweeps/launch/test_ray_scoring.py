@@ -1,10 +1,12 @@
-"""Many adapters on one base: by Ray Data the same scores as one after another, and one line for a mistake."""
+"""By Ray Data many adapters of a base get the scores that one after another gives; mistakes are one line."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from portal.data.suites import load_suite
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from tests.support.command_line import Portal
@@ -44,16 +46,27 @@ def test_several_adapters_are_a_line_each_and_a_folder_without_one_is_refused(
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_actors_give_the_scores_of_one_process_and_of_each_adapter_alone_and_refuse_another_bases(
-    ray_cluster: str, adapters: list[str], portal: Portal
+    ray_cluster: str, adapters: list[str], tmp_path: Path, portal: Portal
 ) -> None:
-    one_process = portal(EVAL, *adapters, "--json").json
-    actors = portal(EVAL, *adapters, "--json", "--workers", 2).json
+    rows = [
+        {"prompt": row.prompt, "answer": row.choices[row.gold], "split": split}
+        for split in ("train", "validation", "test")
+        for row in load_suite("mini").examples("counting", split)[:8]
+    ]
+    (tmp_path / "written.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = EVAL.replace("counting", "counting,written.jsonl")
+
+    one_process = portal(command, *adapters, "--json").json
+    actors = portal(command, *adapters, "--json", "--workers", 2).json
     name = next(iter(one_process["adapters"]))
-    alone = portal(EVAL, "--adapter", name, "--json").json
+    alone = portal(command, "--adapter", name, "--json").json
     foreign = portal(EVAL.replace("qwen3-s", "qwen3-m"), *adapters, "--workers", 2, code=2).err
 
     assert list(actors["adapters"]) == list(one_process["adapters"])
     assert actors == one_process
+    written = [each["tasks"]["written"] for each in actors["adapters"].values()]
+    assert {each["metric"] for each in written} == {"exact_match"}
+    assert len({each["log_loss"] for each in written}) == 4
     assert (alone.pop("base"), alone.pop("weights")) == ("mini-qwen3-s", None)
     assert one_process["adapters"][name] == alone
     (error,) = [line for line in foreign.splitlines() if line.startswith("portal: ")]
