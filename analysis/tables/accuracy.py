@@ -17,12 +17,14 @@ from analysis.stats.aggregate import (
 )
 from analysis.stats.bootstrap import (
     Interval,
+    SeedSpread,
     accuracy_interval,
     comparable_pairs,
     find_seed_spreads,
     has_no_seed,
     lift_interval,
 )
+from analysis.stats.calibration import Calibration
 from analysis.stats.findings import Pair, Target
 from analysis.stats.published import published_for
 from analysis.stats.result_table import Cell, MethodKey, describe_absent, is_in, method_key
@@ -39,6 +41,7 @@ from analysis.tables.table import (
     VERDICT,
     WORD,
     Column,
+    Fields,
     Kind,
     Table,
 )
@@ -121,28 +124,16 @@ def per_task_table(target: Target) -> Table:
 
 def sources_table(summaries: Sequence[MethodSummary], score_name: str) -> Table:
     """Scores of the joint source runs on their own source bases."""
-    rows = tuple(
-        (
-            summary.cell.base,
-            " + ".join(summary.cell.variant.sources or ()),
-            summary.cell.variant.settings,
-            summary.cell.size,
-            summary.acc,
-            summary.acc.n,
-            summary.log_loss,
-        )
-        for summary in summaries
+    fields: Fields[MethodSummary] = (
+        ("base", WORD, lambda each: each.cell.base),
+        ("trained on", WORD, lambda each: " + ".join(each.cell.variant.sources or ())),
+        ("adapter", WORD, lambda each: each.cell.variant.settings),
+        ("size", COUNT, lambda each: each.cell.size),
+        (score_name, SPREAD, lambda each: each.acc),
+        ("seeds", COUNT, lambda each: each.acc.n),
+        ("log-loss", SPREAD, lambda each: each.log_loss),
     )
-    columns = (
-        Column("base", WORD),
-        Column("trained on", WORD),
-        Column("adapter", WORD),
-        Column("size", COUNT),
-        Column(score_name, SPREAD),
-        Column("seeds", COUNT),
-        Column("log-loss", SPREAD),
-    )
-    return Table("Joint training on its own source bases", "sources", columns, rows)
+    return Table.of("Joint training on its own source bases", "sources", summaries, fields)
 
 
 def _main_row(
@@ -423,34 +414,22 @@ def pair_table(
     comparisons: tuple[Comparison, Comparison], pairs: Sequence[Pair], names: tuple[str, str], slug: str
 ) -> Table:
     """One row per pair: accuracy in both studies, the difference with its interval, lift in both."""
-    rows = [
-        (
-            pair.cell.variant.label,
-            pair.cell.variant.settings or None,
-            pair.cell.size,
-            *(None if summary is None else summary.acc for summary in pair.summaries),
-            pair.difference.value,
-            pair.difference,
-            *(None if summary is None else summary.lift for summary in pair.summaries),
-        )
-        for pair in pairs
+    fields: Fields[Pair] = [
+        ("method", WORD, lambda pair: pair.cell.variant.label),
+        ("adapter", WORD, lambda pair: pair.cell.variant.settings or None),
+        ("size", COUNT, lambda pair: pair.cell.size),
+        (names[0], SPREAD, lambda pair: pair.summaries[0] and pair.summaries[0].acc),
+        (names[1], SPREAD, lambda pair: pair.summaries[1] and pair.summaries[1].acc),
+        ("difference (points)", POINTS, lambda pair: pair.difference.value),
+        ("difference: 95 %", POINTS_RANGE, lambda pair: pair.difference),
+        (f"{names[0]}: lift", PERCENT, lambda pair: pair.summaries[0] and pair.summaries[0].lift),
+        (f"{names[1]}: lift", PERCENT, lambda pair: pair.summaries[1] and pair.summaries[1].lift),
     ]
-    columns = (
-        Column("method", WORD),
-        Column("adapter", WORD),
-        Column("size", COUNT),
-        Column(names[0], SPREAD),
-        Column(names[1], SPREAD),
-        Column("difference (points)", POINTS),
-        Column("difference: 95 %", POINTS_RANGE),
-        Column(f"{names[0]}: lift", PERCENT),
-        Column(f"{names[1]}: lift", PERCENT),
-    )
     chosen = any(comparison.chosen for comparison in comparisons)
     rule = RULE_TITLES[comparisons[0].rule] if chosen else "the only epoch scored"
     title = f"{comparisons[0].base}: {comparisons[0].score_name}, {rule}"
     reasons = _pair_reasons(comparisons, pairs, names)
-    return Table(title, f"pair-{slug}", columns, tuple(rows), tuple(reasons))
+    return Table.of(title, f"pair-{slug}", pairs, fields, reasons=tuple(reasons))
 
 
 def pair_task_table(
@@ -532,33 +511,19 @@ def variants_table(target: Target) -> Table | None:
     ]
     if not summaries:
         return None
-    rows = tuple(
-        (
-            summary.cell.variant.label,
-            summary.cell.variant.modules,
-            summary.cell.variant.rank,
-            summary.cost.trained_params,
-            summary.acc,
-            summary.lift,
-            lift_interval(summary, comparison, target.bootstrap),
-            summary.log_loss,
-            summary.cost.train_flops,
-        )
-        for summary in summaries
+    fields: Fields[MethodSummary] = (
+        ("method", WORD, lambda each: each.cell.variant.label),
+        ("modules", WORD, lambda each: each.cell.variant.modules),
+        ("rank", COUNT, lambda each: each.cell.variant.rank),
+        ("trained parameters", COUNT, lambda each: each.cost.trained_params),
+        (target.score_name, SPREAD, lambda each: each.acc),
+        ("recovered lift", PERCENT, lambda each: each.lift),
+        ("lift: 95 %", PERCENT_RANGE, lambda each: lift_interval(each, comparison, target.bootstrap)),
+        ("log-loss", SPREAD, lambda each: each.log_loss),
+        ("training FLOPs", SCIENTIFIC, lambda each: each.cost.train_flops),
     )
-    columns = (
-        Column("method", WORD),
-        Column("modules", WORD),
-        Column("rank", COUNT),
-        Column("trained parameters", COUNT),
-        Column(target.score_name, SPREAD),
-        Column("recovered lift", PERCENT),
-        Column("lift: 95 %", PERCENT_RANGE),
-        Column("log-loss", SPREAD),
-        Column("training FLOPs", SCIENTIFIC),
-    )
-    title = f"{target.base}: modules, ranks and widths"
-    return Table(title, f"variants-{target.slug}", columns, rows, tuple(lift_reasons(comparison, summaries)))
+    title, slug = f"{target.base}: modules, ranks and widths", f"variants-{target.slug}"
+    return Table.of(title, slug, summaries, fields, reasons=tuple(lift_reasons(comparison, summaries)))
 
 
 def comparisons_table(target: Target) -> Table | None:
@@ -585,19 +550,6 @@ def comparisons_table(target: Target) -> Table | None:
     return Table(title, f"comparisons-{target.slug}", columns, tuple(rows))
 
 
-_COLUMNS = (
-    Column("base", WORD),
-    Column("method", WORD),
-    Column("size", COUNT),
-    Column("seeds", COUNT),
-    Column("tasks", COUNT),
-    Column("pooled std", NUMBER),
-    Column("pooled std: 95 %", NUMBER_RANGE),
-    Column("largest std", NUMBER),
-    Column("of task", WORD),
-)
-
-
 def seed_spread_table(
     comparisons: Sequence[Comparison], sources: Sequence[MethodSummary], score_name: str
 ) -> Table | None:
@@ -606,47 +558,32 @@ def seed_spread_table(
     spreads = find_seed_spreads([*summaries, *sources])
     if not spreads:
         return None
-    rows = tuple(
-        (
-            spread.cell.base,
-            spread.cell.variant.full_name,
-            spread.cell.size,
-            spread.num_seeds,
-            spread.num_tasks,
-            spread.pooled.value,
-            spread.pooled,
-            spread.largest,
-            spread.largest_task,
-        )
-        for spread in spreads
+    fields: Fields[SeedSpread] = (
+        ("base", WORD, lambda each: each.cell.base),
+        ("method", WORD, lambda each: each.cell.variant.full_name),
+        ("size", COUNT, lambda each: each.cell.size),
+        ("seeds", COUNT, lambda each: each.num_seeds),
+        ("tasks", COUNT, lambda each: each.num_tasks),
+        ("pooled std", NUMBER, lambda each: each.pooled.value),
+        ("pooled std: 95 %", NUMBER_RANGE, lambda each: each.pooled),
+        ("largest std", NUMBER, lambda each: each.largest),
+        ("of task", WORD, lambda each: each.largest_task),
     )
     title = f"Spread over seeds: std of a task's {score_name} (intervals draw tasks)"
-    return Table(title, "seed-spread", _COLUMNS, rows)
+    return Table.of(title, "seed-spread", spreads, fields)
 
 
 def calibration_table(target: Target) -> Table:
     """One row per variant. The log-loss is over the whole vocabulary, all else among the choices."""
     log_losses = {summary.cell: summary.log_loss for summary in target.comparison.headline_summaries}
-    rows = tuple(
-        (
-            each.cell.variant.full_name,
-            each.acc,
-            log_losses[each.cell],
-            each.nll,
-            each.brier,
-            each.ece,
-            each.ece_interval,
-        )
-        for each in target.calibrations
-    )
-    columns = (
-        Column("method", WORD),
-        Column("acc", SPREAD),
-        Column("log-loss", SPREAD),
-        Column("choice NLL", SPREAD),
-        Column("Brier", SPREAD),
-        Column("ECE", SPREAD),
-        Column("ECE: 95 %", NUMBER_RANGE),
+    fields: Fields[Calibration] = (
+        ("method", WORD, lambda each: each.cell.variant.full_name),
+        ("acc", SPREAD, lambda each: each.acc),
+        ("log-loss", SPREAD, lambda each: log_losses[each.cell]),
+        ("choice NLL", SPREAD, lambda each: each.nll),
+        ("Brier", SPREAD, lambda each: each.brier),
+        ("ECE", SPREAD, lambda each: each.ece),
+        ("ECE: 95 %", NUMBER_RANGE, lambda each: each.ece_interval),
     )
     title = f"{target.base}: calibration of the choices' probabilities"
-    return Table(title, f"calibration-{target.slug}", columns, rows)
+    return Table.of(title, f"calibration-{target.slug}", target.calibrations, fields)

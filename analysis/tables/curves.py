@@ -1,10 +1,12 @@
 """Tables of data efficiency, of log-loss by size, of leads with as many rows, and of cost."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import fsum
+from operator import attrgetter
 
-from analysis.stats.aggregate import Comparison, Spread
+from analysis.stats.aggregate import Comparison, MethodSummary, Spread
 from analysis.stats.bootstrap import Interval
+from analysis.stats.contrasts import Lead
 from analysis.stats.curves import Curve, Ratio, Saving, SizedLoss
 from analysis.stats.findings import Target
 from analysis.stats.result_table import MethodKey, ResultSet, Run, method_key
@@ -22,6 +24,8 @@ from analysis.tables.table import (
     VERDICT,
     WORD,
     Column,
+    Fields,
+    Item,
     Kind,
     Table,
     format_amount,
@@ -178,29 +182,17 @@ def log_loss_table(target: Target) -> Table | None:
     """One row per method and size; None where nothing was trained at a size."""
     if not target.losses:
         return None
-    rows = tuple(
-        (
-            loss.cell.variant.full_name,
-            _loss_verdict(loss),
-            loss.cell.size,
-            loss.log_loss,
-            loss.interval,
-            None if loss.difference is None else loss.difference.value,
-            loss.difference,
-        )
-        for loss in target.losses
-    )
-    columns = (
-        Column("method", WORD),
-        Column("verdict", VERDICT),
-        Column("size", COUNT),
-        Column("log-loss", SPREAD),
-        Column("log-loss: 95 %", NUMBER_RANGE),
-        Column("difference from the LoRA's", NUMBER),
-        Column("difference from the LoRA's: 95 %", NUMBER_RANGE),
+    fields: Fields[SizedLoss] = (
+        ("method", WORD, lambda loss: loss.cell.variant.full_name),
+        ("verdict", VERDICT, _loss_verdict),
+        ("size", COUNT, lambda loss: loss.cell.size),
+        ("log-loss", SPREAD, lambda loss: loss.log_loss),
+        ("log-loss: 95 %", NUMBER_RANGE, lambda loss: loss.interval),
+        ("difference from the LoRA's", NUMBER, lambda loss: loss.difference and loss.difference.value),
+        ("difference from the LoRA's: 95 %", NUMBER_RANGE, lambda loss: loss.difference),
     )
     title = f"{target.base}: log-loss by rows per task (nats per token, task mean)"
-    return Table(title, f"log-loss-{target.slug}", columns, rows)
+    return Table.of(title, f"log-loss-{target.slug}", target.losses, fields)
 
 
 def _loss_verdict(loss: SizedLoss) -> str | None:
@@ -216,29 +208,17 @@ def leads_table(target: Target) -> Table | None:
     """One row per port, other method and size; None where there is no such pair or no predictions."""
     if not target.leads:
         return None
-    rows = tuple(
-        (
-            lead.port.variant.full_name,
-            lead.against.variant.full_name,
-            lead.port.size,
-            _verdict(lead.difference),
-            lead.difference.value,
-            lead.difference,
-            lead.num_seeds,
-        )
-        for lead in target.leads
-    )
-    columns = (
-        Column("port", WORD),
-        Column("against", WORD),
-        Column("size", COUNT),
-        Column("verdict", VERDICT),
-        Column("difference (points)", POINTS),
-        Column("difference: 95 %", POINTS_RANGE),
-        Column("shared seeds", COUNT),
+    fields: Fields[Lead] = (
+        ("port", WORD, lambda lead: lead.port.variant.full_name),
+        ("against", WORD, lambda lead: lead.against.variant.full_name),
+        ("size", COUNT, lambda lead: lead.port.size),
+        ("verdict", VERDICT, lambda lead: _verdict(lead.difference)),
+        ("difference (points)", POINTS, lambda lead: lead.difference.value),
+        ("difference: 95 %", POINTS_RANGE, lambda lead: lead.difference),
+        ("shared seeds", COUNT, lambda lead: lead.num_seeds),
     )
     title = f"{target.base}: ports against other methods by rows per task (intervals draw tasks, too)"
-    return Table(title, f"leads-{target.slug}", columns, rows)
+    return Table.of(title, f"leads-{target.slug}", target.leads, fields)
 
 
 def _verdict(difference: Interval) -> str:
@@ -252,83 +232,60 @@ MONEY = Kind(lambda value: f"{value:,.2f}" if value >= 1 else f"{value:.3g}")
 
 def run_cost_table(comparisons: Sequence[Comparison], price: float | None) -> Table:
     """Mean cost of one run of every variant at its largest size; `price` is that of a device-hour."""
-    rows = tuple(
-        (
-            comparison.base,
-            summary.cell.variant.full_name,
-            summary.cell.size,
-            summary.cost.rows,
-            summary.cost.trained_params,
-            summary.cost.train_tokens,
-            summary.cost.train_flops,
-            summary.cost.wall_s,
-            *_charges(summary.cost.device_hours, price),
-        )
-        for comparison in comparisons
-        for summary in comparison.headline_summaries
-        if summary.cell.method != BASE.name
+    summaries = [each for comparison in comparisons for each in comparison.headline_summaries]
+    fields: Fields[MethodSummary] = (
+        ("base", WORD, lambda each: each.cell.base),
+        ("method", WORD, lambda each: each.cell.variant.full_name),
+        ("size", COUNT, lambda each: each.cell.size),
+        ("rows of all tasks", AMOUNT, lambda each: each.cost.rows),
+        ("trained parameters", COUNT, lambda each: each.cost.trained_params),
+        ("training tokens", COUNT, lambda each: each.cost.train_tokens),
+        ("training FLOPs", SCIENTIFIC, lambda each: each.cost.train_flops),
+        ("training s", SECONDS, lambda each: each.cost.wall_s),
+        *_charges(price, attrgetter("cost.device_hours")),
     )
-    columns = (
-        Column("base", WORD),
-        Column("method", WORD),
-        Column("size", COUNT),
-        Column("rows of all tasks", AMOUNT),
-        Column("trained parameters", COUNT),
-        Column("training tokens", COUNT),
-        Column("training FLOPs", SCIENTIFIC),
-        Column("training s", SECONDS),
-        *_charge_columns(price),
-    )
-    return Table("Cost of one run (mean over seeds)", "cost", columns, rows)
+    trained = [each for each in summaries if each.cell.method != BASE.name]
+    return Table.of("Cost of one run (mean over seeds)", "cost", trained, fields)
 
 
 def study_cost_table(study: ResultSet, price: float | None) -> Table:
     """Cost of all runs of every method, and of the study; each run counts once, on however many bases."""
-    by_key = {run.key: run for run in study.runs if run.cell.method != BASE.name}
-    methods = sorted({run.cell.method for run in by_key.values()}, key=_method_order)
-    rows = [
-        _total(
-            find_method(method).label,
-            [run for run in by_key.values() if run.cell.method == method],
-            price,
-        )
-        for method in methods
-    ]
-    rows.append(_total("all", list(by_key.values()), price))
-    columns = (
-        Column("method", WORD),
-        Column("runs", COUNT),
-        Column("training tokens", COUNT),
-        Column("training FLOPs", SCIENTIFIC),
-        Column("training s", SECONDS),
-        *_charge_columns(price),
+    trained = {run.key: run for run in study.runs if run.cell.method != BASE.name}.values()
+    methods = sorted({run.cell.method for run in trained}, key=_method_order)
+    of_method = {name: [run for run in trained if run.cell.method == name] for name in methods}
+    groups = [(find_method(name).label, own) for name, own in of_method.items()]
+    fields: Fields[tuple[str, list[Run]]] = (
+        ("method", WORD, lambda group: group[0]),
+        ("runs", COUNT, lambda group: len(group[1])),
+        ("training tokens", COUNT, lambda group: _tokens(group[1])),
+        ("training FLOPs", SCIENTIFIC, lambda group: _sum(run.cost.train_flops for run in group[1])),
+        ("training s", SECONDS, lambda group: _sum(run.cost.wall_s for run in group[1])),
+        *_charges(price, _hours),
     )
     title = "Cost of the study (runs with results; their training, not their scoring)"
-    return Table(title, "study-cost", columns, tuple(rows), footer=1)
+    return Table.of(title, "study-cost", [*groups, ("all", [*trained])], fields, footer=1)
 
 
-def _charge_columns(price: float | None) -> tuple[Column, ...]:
-    hours = Column("device-hours", AMOUNT)
-    return (hours,) if price is None else (hours, Column(f"price at {price:g} a device-hour", MONEY))
-
-
-def _charges(hours: float | None, price: float | None) -> tuple[float | None, ...]:
-    """The values of `_charge_columns`."""
+def _charges(price: float | None, hours: Callable[[Item], float | None]) -> Fields[Item]:
+    """Device-hours and what they cost."""
+    used = ("device-hours", AMOUNT, hours)
     if price is None:
-        return (hours,)
-    return hours, None if hours is None else hours * price
+        return (used,)
+
+    def charge(item: Item) -> float | None:
+        taken = hours(item)
+        return None if taken is None else taken * price
+
+    return used, (f"price at {price:g} a device-hour", MONEY, charge)
 
 
-def _total(name: str, runs: Sequence[Run], price: float | None) -> tuple[object, ...]:
+def _tokens(runs: Sequence[Run]) -> int | None:
     tokens = _sum(run.cost.train_tokens for run in runs)
-    return (
-        name,
-        len(runs),
-        None if tokens is None else round(tokens),
-        _sum(run.cost.train_flops for run in runs),
-        _sum(run.cost.wall_s for run in runs),
-        *_charges(_sum(run.cost.device_hours for run in runs), price),
-    )
+    return None if tokens is None else round(tokens)
+
+
+def _hours(group: tuple[str, Sequence[Run]]) -> float | None:
+    return _sum(run.cost.device_hours for run in group[1])
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

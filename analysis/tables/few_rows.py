@@ -21,6 +21,7 @@ from analysis.tables.table import (
     VERDICT,
     WORD,
     Column,
+    Fields,
     Table,
 )
 
@@ -106,31 +107,18 @@ def calibrated_tasks_table(target: Target) -> Table | None:
         target.task_splits,
         key=lambda split: (split.cell.spec.order, split.cell.size or 0, split.num_calibrated),
     )
-    rows = [
-        (
-            split.cell.variant.full_name,
-            split.cell.size,
-            split.num_calibrated,
-            split.rows.mean,
-            summaries[split.cell].acc,
-            split.calibrated.acc,
-            split.without_rows.acc,
-            summaries[split.cell].log_loss,
-        )
-        for split in ordered
-    ]
-    columns = (
-        Column("method", WORD),
-        Column("size", COUNT),
-        Column("tasks calibrated", COUNT),
-        Column("rows of all tasks", AMOUNT),
-        Column(f"{target.score_name} of all", SPREAD),
-        Column(f"{target.score_name} calibrated", SPREAD),
-        Column(f"{target.score_name} without a row", SPREAD),
-        Column("log-loss of all", SPREAD),
+    fields: Fields[TaskSplit] = (
+        ("method", WORD, lambda split: split.cell.variant.full_name),
+        ("size", COUNT, lambda split: split.cell.size),
+        ("tasks calibrated", COUNT, lambda split: split.num_calibrated),
+        ("rows of all tasks", AMOUNT, lambda split: split.rows.mean),
+        (f"{target.score_name} of all", SPREAD, lambda split: summaries[split.cell].acc),
+        (f"{target.score_name} calibrated", SPREAD, lambda split: split.calibrated.acc),
+        (f"{target.score_name} without a row", SPREAD, lambda split: split.without_rows.acc),
+        ("log-loss of all", SPREAD, lambda split: summaries[split.cell].log_loss),
     )
     title = f"{target.base}: by number of calibrated tasks"
-    return Table(title, f"calibrated-tasks-{target.slug}", columns, tuple(rows))
+    return Table.of(title, f"calibrated-tasks-{target.slug}", ordered, fields)
 
 
 def _group_fields(target: Target, split: TaskSplit, group: Group) -> tuple[object, ...]:
@@ -173,16 +161,16 @@ def new_tasks_tables(target: Target) -> tuple[Table, ...]:
 
 
 def _set_table(target: Target, found: NewTasks, tasks: TaskSet) -> Table:
-    columns = (
-        Column("method", WORD),
-        Column("rows per task", COUNT),
-        Column("source tasks", COUNT),
-        Column("kinds of these", COUNT),
-        Column("tasks of these kinds", COUNT),
-        Column(target.score_name, SPREAD),
-        Column("95 %", NUMBER_RANGE),
-        Column("lift", PERCENT),
-        Column("lift, 95 %", PERCENT_RANGE),
+    fields: Fields[tuple[Place, Score]] = (
+        ("method", WORD, lambda own: found.name(own[0])),
+        ("rows per task", COUNT, lambda own: own[0].rows),
+        ("source tasks", COUNT, lambda own: own[0].num_tasks),
+        ("kinds of these", COUNT, lambda own: len(own[0].source_kinds) or None),
+        ("tasks of these kinds", COUNT, lambda own: _of_known_kinds(tasks, own[0])),
+        (target.score_name, SPREAD, lambda own: own[1].summary.acc),
+        ("95 %", NUMBER_RANGE, lambda own: own[1].accuracy),
+        ("lift", PERCENT, lambda own: own[1].summary.lift),
+        ("lift, 95 %", PERCENT_RANGE, lambda own: own[1].lift),
     )
     scored = [(place, score) for place in found.places if (score := tasks.scores.get(place.cell)) is not None]
     reasons = [
@@ -190,29 +178,14 @@ def _set_table(target: Target, found: NewTasks, tasks: TaskSet) -> Table:
         for place, score in scored
         if place.source_tasks and score.summary.lift.value is None
     ]
-    return Table(
-        f"{target.base}: {len(tasks.tasks)} {tasks.title}, by rows and by source",
-        f"{tasks.slug}-{target.slug}",
-        columns,
-        tuple(_row(found, tasks, place, score) for place, score in scored),
-        tuple(dict.fromkeys(reasons)),
-    )
+    title = f"{target.base}: {len(tasks.tasks)} {tasks.title}, by rows and by source"
+    unlike = tuple(dict.fromkeys(reasons))
+    return Table.of(title, f"{tasks.slug}-{target.slug}", scored, fields, reasons=unlike)
 
 
-def _row(found: NewTasks, tasks: TaskSet, place: Place, score: Score) -> tuple[object, ...]:
-    """`tasks of these kinds` are those of the set whose kind the method's source had."""
-    known = tasks.of_kinds(place.source_kinds) if place.source_tasks else None
-    return (
-        found.name(place),
-        place.rows,
-        place.num_tasks,
-        len(place.source_kinds) or None,
-        known,
-        score.summary.acc,
-        score.accuracy,
-        score.summary.lift,
-        score.lift,
-    )
+def _of_known_kinds(tasks: TaskSet, place: Place) -> int | None:
+    """Tasks of the set whose kind the method's source had."""
+    return tasks.of_kinds(place.source_kinds) if place.source_tasks else None
 
 
 def new_tasks_leads_table(target: Target) -> Table | None:

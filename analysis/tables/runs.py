@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from analysis.stats.answers import ShownAnswer
 from analysis.stats.bootstrap import Interval
+from analysis.stats.contrasts import Contrast
 from analysis.stats.findings import Neighbour, RunSummary, Target
 from analysis.tables.table import (
     COUNT,
@@ -15,10 +16,11 @@ from analysis.tables.table import (
     VERDICT,
     WORD,
     Column,
+    Fields,
     Kind,
     Table,
 )
-from portal.search_record import SearchRecord
+from portal.search_record import Importance, SearchRecord
 
 _MOST_DIFFERENCES = 4
 
@@ -30,34 +32,20 @@ def page_of(key: str) -> str:
 
 def runs_table(summaries: Sequence[RunSummary], score_name: str) -> Table:
     """A row for each planned run, with a link to its page."""
-    columns = (
-        Column("run", WORD),
-        Column("method", WORD),
-        Column("base", WORD),
-        Column("state", VERDICT),
-        Column("rows per task", COUNT),
-        Column("seed", COUNT),
-        Column(score_name, NUMBER),
-        Column("log-loss", NUMBER),
-        Column("training s", SECONDS),
+    fields: Fields[RunSummary] = (
+        ("run", WORD, lambda each: each.key),
+        ("method", WORD, lambda each: each.detail.label),
+        ("base", WORD, lambda each: "+".join(base["name"] for base in each.detail.settings["bases"])),
+        ("state", VERDICT, lambda each: each.detail.state),
+        ("rows per task", COUNT, lambda each: each.runs[0].cell.size if each.runs else None),
+        ("seed", COUNT, lambda each: each.detail.settings["seed"]),
+        (score_name, NUMBER, lambda each: each.score),
+        ("log-loss", NUMBER, lambda each: each.log_loss),
+        ("training s", SECONDS, lambda each: each.runs[0].cost.wall_s if each.runs else None),
     )
-    rows = tuple(
-        (
-            each.key,
-            each.detail.label,
-            "+".join(base["name"] for base in each.detail.settings["bases"]),
-            each.detail.state,
-            each.runs[0].cell.size if each.runs else None,
-            each.detail.settings["seed"],
-            each.score,
-            each.log_loss,
-            each.runs[0].cost.wall_s if each.runs else None,
-        )
-        for each in summaries
-    )
-    reasons = [f"{each.key}: {each.reason}" for each in summaries if each.score is None and each.reason]
+    reasons = tuple(f"{each.key}: {each.reason}" for each in summaries if each.score is None and each.reason)
     links = {"run": tuple(page_of(each.key) for each in summaries)}
-    return Table("All runs", "runs", columns, rows, tuple(reasons), links=links)
+    return Table.of("All runs", "runs", summaries, fields, reasons=reasons, links=links)
 
 
 def task_scores_table(summary: RunSummary, score_name: str) -> Table:
@@ -93,27 +81,17 @@ def neighbours_table(summary: RunSummary, neighbours: Sequence[Neighbour], score
     """Runs with the fewest other settings; None where no other run of the method is done."""
     if not neighbours:
         return None
-    columns = (
-        Column("run", WORD),
-        Column("method", WORD),
-        Column("its settings, where they differ", TEXT),
-        Column(score_name, NUMBER),
-        Column("difference, points", POINTS),
-    )
-    rows = tuple(
-        (
-            each.summary.key,
-            each.summary.detail.label,
-            _tell(each),
-            each.summary.score,
-            _difference(each.summary.score, summary.score),
-        )
-        for each in neighbours
+    fields: Fields[Neighbour] = (
+        ("run", WORD, lambda each: each.summary.key),
+        ("method", WORD, lambda each: each.summary.detail.label),
+        ("its settings, where they differ", TEXT, _tell),
+        (score_name, NUMBER, lambda each: each.summary.score),
+        ("difference, points", POINTS, lambda each: _difference(each.summary.score, summary.score)),
     )
     links = {"run": tuple(page_of(each.summary.key) for each in neighbours)}
     title = "Runs of the method with the fewest other settings"
     reason = "difference: the other run's score less this one's, on the tasks of each"
-    return Table(title, "neighbours", columns, rows, (reason,), links=links)
+    return Table.of(title, "neighbours", neighbours, fields, reasons=(reason,), links=links)
 
 
 def _difference(other: float | None, own: float | None) -> float | None:
@@ -131,26 +109,14 @@ def wrong_answers_table(answers: Sequence[ShownAnswer], wrong: int, total: int) 
     """The answers that are not right, those of least worth and furthest off first; None without any."""
     if not answers:
         return None
-    columns = (
-        Column("task", WORD),
-        Column("row", WORD),
-        Column("prompt", TEXT),
-        Column("right answer", TEXT),
-        Column("its answer", TEXT),
-        Column("worth", NUMBER),
-        Column("lead of the right one", NUMBER),
-    )
-    rows = tuple(
-        (
-            each.task,
-            each.example,
-            shown_end(each.prompt) or None,
-            shown_start(each.right),
-            shown_start(each.text),
-            each.worth,
-            each.lead,
-        )
-        for each in answers
+    fields: Fields[ShownAnswer] = (
+        ("task", WORD, lambda each: each.task),
+        ("row", WORD, lambda each: each.example),
+        ("prompt", TEXT, lambda each: shown_end(each.prompt) or None),
+        ("right answer", TEXT, lambda each: shown_start(each.right)),
+        ("its answer", TEXT, lambda each: shown_start(each.text)),
+        ("worth", NUMBER, lambda each: each.worth),
+        ("lead of the right one", NUMBER, lambda each: each.lead),
     )
     title = f"Answers worth less than 1: {wrong:,} of {total:,}"
     reasons = []
@@ -163,7 +129,7 @@ def wrong_answers_table(answers: Sequence[ShownAnswer], wrong: int, total: int) 
         title += f", the {len(answers)} furthest off"
     if any(not each.prompt for each in answers):
         reasons.append("prompts and choices: the study was launched by a version that kept no texts")
-    return Table(title, "wrong", columns, rows, tuple(reasons))
+    return Table.of(title, "wrong", answers, fields, reasons=tuple(reasons))
 
 
 def contrasts_table(target: Target, pages: str | None = None) -> Table | None:
@@ -173,35 +139,22 @@ def contrasts_table(target: Target, pages: str | None = None) -> Table | None:
     """
     if not target.contrasts:
         return None
-    rows = tuple(
-        (
-            each.port.task,
-            each.port.example,
-            shown_end(each.port.prompt),
-            shown_start(each.port.right),
-            shown_start(each.port.text),
-            shown_start(each.lora.text),
-            each.port.worth,
-            each.lora.worth,
-        )
-        for each in target.contrasts
-    )
-    columns = (
-        Column("task", WORD),
-        Column("row", WORD),
-        Column("prompt", TEXT),
-        Column("right answer", TEXT),
-        Column("port", TEXT),
-        Column("per-task LoRA", TEXT),
-        Column("worth: port", NUMBER),
-        Column("worth: LoRA", NUMBER),
+    fields: Fields[Contrast] = (
+        ("task", WORD, lambda each: each.port.task),
+        ("row", WORD, lambda each: each.port.example),
+        ("prompt", TEXT, lambda each: shown_end(each.port.prompt)),
+        ("right answer", TEXT, lambda each: shown_start(each.port.right)),
+        ("port", TEXT, lambda each: shown_start(each.port.text)),
+        ("per-task LoRA", TEXT, lambda each: shown_start(each.lora.text)),
+        ("worth: port", NUMBER, lambda each: each.port.worth),
+        ("worth: LoRA", NUMBER, lambda each: each.lora.worth),
     )
     title = f"{target.base}: rows of unlike worth to port and per-task LoRA (one seed)"
     links = {}
     if pages is not None:
         for place, name in enumerate(("port", "per-task LoRA")):
             links[name] = tuple(f"{pages}/{page_of(each.runs[place])}" for each in target.contrasts)
-    return Table(title, f"contrasts-{target.slug}", columns, rows, links=links)
+    return Table.of(title, f"contrasts-{target.slug}", target.contrasts, fields, links=links)
 
 
 MOST_TRIALS = 20
@@ -215,18 +168,14 @@ def importance_table(record: SearchRecord, slug: str) -> Table | None:
     if not record.importance:
         return None
     best = record.complete[0]
-    rows = tuple(
-        (name, each.share, Interval(each.share, each.low, each.high), best.text(name))
-        for name, each in record.ranked
-    )
-    columns = (
-        Column("setting", WORD),
-        Column("share of the variance", _SHARE),
-        Column("95 %", PERCENT_RANGE),
-        Column(f"in the best {record.unit}", WORD),
+    fields: Fields[tuple[str, Importance]] = (
+        ("setting", WORD, lambda ranked: ranked[0]),
+        ("share of the variance", _SHARE, lambda ranked: ranked[1].share),
+        ("95 %", PERCENT_RANGE, lambda ranked: Interval(ranked[1].share, ranked[1].low, ranked[1].high)),
+        (f"in the best {record.unit}", WORD, lambda ranked: best.text(ranked[0])),
     )
     title = f"{record.name}: what the score depends on, by {len(record.complete)} {record.unit}s"
-    return Table(title, f"{slug}-importance", columns, rows)
+    return Table.of(title, f"{slug}-importance", record.ranked, fields)
 
 
 def trials_table(record: SearchRecord, slug: str) -> Table:

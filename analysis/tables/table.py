@@ -6,10 +6,10 @@ A value that does not exist is None; it reads as a dash, and as an empty field o
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from analysis.stats.aggregate import Quantity, Spread
 from analysis.stats.bootstrap import Interval
@@ -129,6 +129,11 @@ SCIENTIFIC = Kind(lambda value: f"{value:.2e}")
 SECONDS = Kind(lambda value: f"{value:,.1f}")
 
 
+Item = TypeVar("Item")
+Fields = Sequence[tuple[str, Kind, Callable[[Item], object]]]
+"""Columns of a table whose rows are of like items: name, kind, and the value of an item."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A titled table. `rows` hold one value per column, None where there is none; `reasons` say why.
@@ -150,6 +155,14 @@ class Table:
         assert {*self.links} <= {*self.names}, self.title
         assert all(len(places) == len(self.rows) for places in self.links.values()), self.title
         object.__setattr__(self, "reasons", tuple(" ".join(reason.split()) for reason in self.reasons))
+
+    @classmethod
+    def of(cls, title: str, slug: str, items: Iterable[Item], fields: Fields[Item], **more: Any) -> Self:
+        """A row for each item; `more` are the table's other attributes."""
+        columns = tuple(Column(name, kind) for name, kind, _ in fields)
+        return cls(
+            title, slug, columns, tuple(tuple(of(each) for *_, of in fields) for each in items), **more
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
