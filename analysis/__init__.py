@@ -30,14 +30,10 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
     __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
-            "load_findings": "analysis.stats.findings",
-            "load_runs": "analysis.stats.findings",
-            "Findings": "analysis.stats.findings",
-            "Target": "analysis.stats.findings",
-            "StudyInfo": "portal.results",
-            "summary_table": "analysis.report.sentences",
-            "write_report": "analysis.report.write",
-            "ReportInput": "analysis.report.write",
-            "ReportOptions": "analysis.report.html",
+            "analysis.report.html": "ReportOptions",
+            "analysis.report.sentences": "summary_table",
+            "analysis.report.write": "ReportInput write_report",
+            "analysis.stats.findings": "Findings Target load_findings load_runs",
+            "portal.results": "StudyInfo",
         },
     )

@@ -9,12 +9,13 @@ from typing import Any
 
 
 def lazy_attributes(
-    package: str, places: Mapping[str, str]
+    package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of a package whose public names lie in other modules, by name.
+    """The `__getattr__` and `__dir__` of a package whose public names lie in `modules`, a text of names each.
 
     Importing the package then loads none of those modules.
     """
+    places = {name: module for module, names in modules.items() for name in names.split()}
 
     def find(name: str) -> Any:
         if name not in places:

@@ -2,9 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -40,6 +43,14 @@ def refusal(check: Callable[[], object]) -> str | None:
     except ValueError as error:
         return one_line(error)
     return None
+
+
+def validated(model: type[Model], values: Mapping[str, Any], *, where: str = "") -> Model:
+    """`model` built from `values`; ValueError of a line, after `where`, names the first that is refused."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{where}{explain(error, model)}") from None
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -64,12 +64,11 @@ def check_export(folder: Path, base: Base, factors: Factors, scaling: float) -> 
     are, or for a base that is not in fp32. The base is unchanged afterwards.
     """
     _check_whole(base)
-    ids = _probe(base)
-    injected = _injected_logits(base, ids, factors, scaling)
-    with torch.inference_mode():
-        plain = base.model(input_ids=ids, use_cache=False).logits
-    with torch.inference_mode(), peft_adapted(base, folder) as model:
-        reloaded = model(input_ids=ids, use_cache=False).logits
+    with adapted(base, factors, scaling):
+        injected = _logits(base)
+    plain = _logits(base)
+    with peft_adapted(base, folder) as model:
+        reloaded = _logits(base, model)
     difference = (reloaded - injected).abs().max().item()
     if not difference <= CHECK_TOLERANCE:
         raise ValueError(f"{folder}: peft's logits differ from the injected adapter's by {difference:.2e}")
@@ -86,11 +85,10 @@ def merge_task(base: Base, factors: Factors, scaling: float, folder: Path) -> fl
     is not in fp32. The base in memory is as before afterwards.
     """
     _check_whole(base)
-    ids = _probe(base)
-    injected = _injected_logits(base, ids, factors, scaling)
+    with adapted(base, factors, scaling):
+        injected = _logits(base)
     with _merged(base, factors, scaling):
-        with torch.inference_mode():
-            difference = (base.model(input_ids=ids, use_cache=False).logits - injected).abs().max().item()
+        difference = (_logits(base) - injected).abs().max().item()
         if not difference <= CHECK_TOLERANCE:
             raise ValueError(
                 f"{folder}: merged logits differ from the injected adapter's by {difference:.2e}"
@@ -130,9 +128,12 @@ def _check_whole(base: Base) -> None:
         )
 
 
-def _injected_logits(base: Base, ids: Tensor, factors: Factors, scaling: float) -> Tensor:
-    with torch.inference_mode(), adapted(base, factors, scaling):
-        logits: Tensor = base.model(input_ids=ids, use_cache=False).logits
+@torch.inference_mode()
+def _logits(base: Base, model: PeftModel | None = None) -> Tensor:
+    """Of the base, or of a `model` made of it, on random token ids, (2, 16), the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, base.text_config.vocab_size, (2, 16), generator=generator).to(base.device)
+    logits: Tensor = (model or base.model)(input_ids=ids, use_cache=False).logits
     return logits
 
 
@@ -150,9 +151,3 @@ def _save_model(base: Base, folder: Path) -> None:
     config = copy.deepcopy(base.model.config)
     config.dtype = dtype
     config.save_pretrained(folder)
-
-
-def _probe(base: Base) -> Tensor:
-    """Random token ids, (2, 16), the same every time."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, base.text_config.vocab_size, (2, 16), generator=generator).to(base.device)

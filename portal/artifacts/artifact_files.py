@@ -26,13 +26,13 @@ from portal.bases.sites import MODULE_PATHS, SiteGroup, count_groups
 from portal.config import AdapterConfig, BaseRef, HypernetConfig, Module
 from portal.frozen import Frozen, Retired, content_key
 from portal.hypernet import Converter, CoreDecoder, converter_num_params, core_num_params
-from portal.messages import explain
+from portal.messages import validated
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.checkpoint import below
 from portal.storage.object_store import ObjectPath, is_url
 from portal.storage.paths import Folder, cache_folder, file_sha256
 from portal.storage.records import Record, check_unaltered, read_json
-from portal.tasks.builder import check_task_name
+from portal.tasks.builder import check_name
 from portal.text.text_map import TEXT_MAP
 
 NEWEST_FORMAT = 2
@@ -105,7 +105,7 @@ class ArtifactConfig(Frozen):
     @model_validator(mode="after")
     def _targets_lie_inside(self) -> "ArtifactConfig":
         for task in self.tasks:
-            check_task_name(task)
+            check_name(task, "task")
         for target in self.projection_targets:
             if target.layer_index >= self.n_layers:
                 raise ValueError(f"projection target in layer {target.layer_index} of {self.n_layers}")
@@ -438,10 +438,7 @@ def read_config(path: Folder) -> ArtifactConfig:
             f"{path}: format_version {version}, this version of portal reads up to {NEWEST_FORMAT}; "
             "update portal-sweeps"
         )
-    try:
-        config = ArtifactConfig.model_validate(raw)
-    except ValidationError as error:
-        raise ValueError(f"{path}: not a portable artifact: {explain(error, ArtifactConfig)}") from None
+    config = validated(ArtifactConfig, raw, where=f"{path}: not a portable artifact: ")
     unknown = sorted(set(raw) - {*ArtifactConfig.model_fields, *ArtifactConfig.retired})
     if config.format_version > 1 and unknown:
         raise ValueError(f"{path}: {unknown[0]} is of a newer version of portal; update portal-sweeps")

@@ -68,16 +68,10 @@ def save_peft_adapter(
         for index, layer in enumerate(group.layers)
     }
     made_for = AdapterRecord(base=base.public_name, revision=base.revision, task=task)
-    left_alone = namesakes(base, factors)
     modules = name_modules(count_groups(factors), base.num_layers)
+    alone = namesakes(base, factors)
     write_adapter(
-        folder,
-        named,
-        adapter=adapter,
-        made_for=made_for,
-        modules=modules,
-        record=record,
-        left_alone=left_alone,
+        folder, named, adapter=adapter, made_for=made_for, modules=modules, record=record, left_alone=alone
     )
 
 
@@ -105,15 +99,7 @@ def write_adapter(
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     own = made_for.model_copy(update={"files": digests})
-    assert made_for.task is not None
-    card = adapter_card(
-        task=made_for.task,
-        base=made_for.base,
-        revision=made_for.revision,
-        adapter=adapter,
-        modules=modules,
-        record=record,
-    )
+    card = adapter_card(made_for, adapter=adapter, modules=modules, record=record)
     write_bytes_atomic(folder / ADAPTER_WEIGHTS, contents[ADAPTER_WEIGHTS])
     write_bytes_atomic(folder / "README.md", card.encode())
     write_bytes_atomic(folder / ADAPTER_RECORD, json_bytes(own.model_dump(mode="json")))
@@ -222,7 +208,8 @@ def write_gguf_adapter(path: Path, folder: Path, config: "PretrainedConfig") -> 
     alpha = json.loads((folder / ADAPTER_CONFIG).read_bytes())["lora_alpha"]
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(alpha))
     for module, (a, b) in read_peft_factors(folder, torch.device("cpu")).items():
-        name = names.get_name(f"{_in_decoder(module)}.weight", try_suffixes=(".weight",))
+        path_in_decoder = re.sub(r"(^|\.)language_model\.", r"\1", module)
+        name = names.get_name(f"{path_in_decoder}.weight", try_suffixes=(".weight",))
         if name is None:
             raise ValueError(f"{folder}: {module} has no name in GGUF for {architecture}")
         if architecture in _IN_PAIRS:
@@ -249,11 +236,6 @@ def find_architecture(config: "PretrainedConfig") -> str:
             f"{', '.join(ARCHITECTURES)}. llama.cpp's convert_lora_to_gguf.py reads the folder"
         )
     return ARCHITECTURES[config.model_type]
-
-
-def _in_decoder(module: str) -> str:
-    """The module's path in a decoder that lies in no multimodal model."""
-    return re.sub(r"(^|\.)language_model\.", r"\1", module)
 
 
 def _in_pairs(b: Tensor, module: str, text: "PretrainedConfig") -> Tensor:

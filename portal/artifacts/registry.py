@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from portal.artifacts.artifact import Artifact
@@ -31,7 +31,7 @@ from portal.artifacts.artifact_files import (
 )
 from portal.bases.registry import public_name
 from portal.frozen import Frozen
-from portal.messages import nearest
+from portal.messages import nearest, refusal
 from portal.methods import find_method
 from portal.results import ACC_NORM
 from portal.storage.atomic import create_exclusive, json_bytes, write_folder
@@ -259,12 +259,6 @@ class AdapterMatrix:
             return public_name(name)
         raise ValueError(f"core {self.core[:12]}: no artifact for base {name!r}{nearest(name, self.bases)}")
 
-    def find_task(self, name: str) -> str:
-        """The name itself; ValueError with the nearest one for a task without a latent."""
-        if name not in self.latents:
-            raise ValueError(f"core {self.core[:12]}: no latent for task {name!r}{nearest(name, self.tasks)}")
-        return name
-
     def artifact(self, base: str, tasks: Iterable[str]) -> Artifact:
         """What makes the adapters of these tasks on a base, with exactly these tasks; nothing is written."""
         wanted = {task: self.latents[task] for task in tasks}
@@ -328,16 +322,10 @@ def choose_matrix(
     chosen = [each for each in matrices if each.core.startswith(core or "")]
     if not chosen:
         raise ValueError(f"no core {core!r}{nearest(core or '', [each.core[:12] for each in matrices])}")
-    fitting, refusals = [], []
-    for each in chosen:
-        try:
-            _check_has(each, bases, tasks or ())
-        except ValueError as error:
-            refusals.append(str(error))
-        else:
-            fitting.append(each)
+    refusals = [refusal(partial(_check_has, each, bases, tasks or ())) for each in chosen]
+    fitting = [each for each, said in zip(chosen, refusals, strict=True) if said is None]
     if not fitting:
-        raise ValueError("; ".join(refusals))
+        raise ValueError("; ".join(filter(None, refusals)))
     if len(fitting) > 1:
         cores = ", ".join(each.core[:12] for each in fitting)
         raise ValueError(f"several cores have these bases and tasks; name one of them with --core: {cores}")
@@ -348,7 +336,9 @@ def _check_has(matrix: AdapterMatrix, bases: Iterable[str], tasks: Iterable[str]
     for base in bases:
         matrix.find_base(base)
     for task in tasks:
-        matrix.find_task(task)
+        if task not in matrix.latents:
+            known = nearest(task, matrix.tasks)
+            raise ValueError(f"core {matrix.core[:12]}: no latent for task {task!r}{known}")
 
 
 def _latest(found: Iterable[tuple[str, str, Member]]) -> dict[str, Member]:

@@ -76,7 +76,7 @@ def serve_command(
             raise ValueError(f"{wrong[0]}: llama.cpp takes no path with a comma; choose another --out")
         files = ",".join(paths)
         adapted = ("--lora", files, "--lora-init-without-apply", "--cache-ram", "0")
-        return _joined("llama-server", "--model", _gguf_of(base), *adapted)
+        return shlex.join(("llama-server", "--model", _gguf_of(base), *adapted))
     place = locate(base)
     commit = revision if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) else place.commit
     pinned = ("--revision", commit) if commit is not None and not place.is_local else ()
@@ -88,12 +88,11 @@ def serve_command(
         if most is None:
             raise ValueError(f"rank {rank}: vLLM serves adapters of rank {_VLLM_RANKS[-1]} at most")
         ranks = ("--max-lora-rank", str(most), "--max-loras", str(at_once + 1))
-        return _joined(
-            "vllm", "serve", place.location, *pinned, "--enable-lora", *ranks, "--lora-modules", *named
-        )
+        launch = ("vllm", "serve", place.location, *pinned)
+        return shlex.join((*launch, "--enable-lora", *ranks, "--lora-modules", *named))
     ranks = ("--max-lora-rank", str(rank), "--max-loras-per-batch", str(at_once))
     launch = ("python", "-m", "sglang.launch_server", "--model-path", place.location, *pinned)
-    return _joined(*launch, "--enable-lora", *ranks, "--lora-paths", *named)
+    return shlex.join((*launch, "--enable-lora", *ranks, "--lora-paths", *named))
 
 
 def _vllm_module(task: str, folder: Path) -> str:
@@ -159,7 +158,3 @@ def _gguf_of(base: str) -> str:
     if known is not None and known.package is not None:
         return str(known.package.path())
     return base if base.endswith(".gguf") else f"{Path(base).name}.gguf"
-
-
-def _joined(*words: str) -> str:
-    return " ".join(shlex.quote(word) for word in words)

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from portal.bases.gguf_files import PackagedFile
 from portal.embedded import FOLDER
 from portal.frozen import Frozen
-from portal.messages import explain
+from portal.messages import validated
 from portal.storage.records import read_yaml
 
 _TABLE, _CONFIGS = Path(__file__).parent / "known.yaml", Path(__file__).parent / "configs"
@@ -57,13 +57,10 @@ class KnownBase(Frozen):
 @cache
 def known_bases() -> dict[str, KnownBase]:
     """Every base with a short name, by that name."""
-    try:
-        return {
-            name: KnownBase.model_validate({"name": name, **values})
-            for name, values in read_yaml(_TABLE).items()
-        }
-    except ValidationError as error:
-        raise ValueError(f"{_TABLE}: {explain(error, KnownBase)}") from None
+    return {
+        name: validated(KnownBase, {"name": name, **values}, where=f"{_TABLE}: ")
+        for name, values in read_yaml(_TABLE).items()
+    }
 
 
 def list_bases() -> tuple[KnownBase, ...]:

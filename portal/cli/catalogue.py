@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from portal.cli import options
-from portal.cli.output import print_table, validated
+from portal.cli.output import print_table
+from portal.messages import validated
 
 if TYPE_CHECKING:
     from portal.data.suites import Suite
@@ -90,9 +91,9 @@ def bases(
         _print_layers(base, as_json=as_json)
         return
     if as_json:
-        fields = ("location", "revision", "licence", "about")
         listed = {
-            name: {field: getattr(known, field) for field in fields} | {"availability": known.availability()}
+            name: known.model_dump(include={"location", "revision", "licence", "about"})
+            | {"availability": known.availability()}
             for name, known in known_bases().items()
         }
         typer.echo(json.dumps(listed))
@@ -277,20 +278,18 @@ def _tasks_as_json(
         "suite": suite.name,
         "prompt_set": suite.prompt_set,
         "files": {task: str(suite.paths[task]) for task in tasks if task in suite.paths},
-        "tasks": {
-            task: {split: entry["rows"] for split, entry in splits.items()}
-            for task, splits in manifest.items()
-        },
-        "sha256": {
-            task: {split: entry["sha256"] for split, entry in splits.items()}
-            for task, splits in manifest.items()
-        },
+        "tasks": _of_splits(manifest, "rows"),
+        "sha256": _of_splits(manifest, "sha256"),
         "kinds": suite.kinds_of(tasks),
         "groups": {name: list(members) for name, members in suite.groups.items()},
         "answers": {task: each.model_dump() for task, each in suite.answers_of(tasks).items()},
         "licences": {task: suite.licences.get(task) for task in tasks},
         "lint": {task: suite.lint(task).to_json() | tokenised.get(task, {}) for task in tasks},
     }
+
+
+def _of_splits(manifest: dict[str, dict[str, dict[str, Any]]], field: str) -> dict[str, dict[str, Any]]:
+    return {task: {split: entry[field] for split, entry in own.items()} for task, own in manifest.items()}
 
 
 def _tokenised(

@@ -70,17 +70,10 @@ def _check_machine() -> Iterator[Finding]:
 
     from portal.device import unusable_gpus, usable_cores
 
-    cores = usable_cores()
-    yield Finding(
-        "ok" if cores >= 2 else "warn", f"{cores} CPU cores", "" if cores >= 2 else "studies want two or more"
-    )
-    available = _available_memory_bytes() / _GIB
-    enough = available >= _MIN_MEMORY_GIB
-    yield Finding(
-        "ok" if enough else "warn",
-        f"{available:.1f} GiB of memory available",
-        "" if enough else f"the demo wants {_MIN_MEMORY_GIB} GiB",
-    )
+    cores, available = usable_cores(), _available_memory_bytes() / _GIB
+    yield _wanted(cores >= 2, f"{cores} CPU cores", "studies want two or more")
+    memory = f"{available:.1f} GiB of memory available"
+    yield _wanted(available >= _MIN_MEMORY_GIB, memory, f"the demo wants {_MIN_MEMORY_GIB} GiB")
     if unusable := unusable_gpus():
         yield Finding("fail", *unusable)
     elif not torch.cuda.is_available():
@@ -154,11 +147,8 @@ def gpu_findings(facts: GpuFacts) -> Iterator[Finding]:
     for major, minor in dict.fromkeys(facts.capabilities):
         arch = f"sm_{major}{minor}"
         has = any(runs_on(each, major, minor) for each in facts.torch_archs)
-        yield Finding(
-            "ok" if has else "warn",
-            f"torch has {'' if has else 'no '}kernels for {arch}",
-            "" if has else f"it has {', '.join(facts.torch_archs)}: install a torch that is built for {arch}",
-        )
+        advice = f"it has {', '.join(facts.torch_archs)}: install a torch that is built for {arch}"
+        yield _wanted(has, f"torch has {'' if has else 'no '}kernels for {arch}", advice)
     if facts.nccl is None:
         yield Finding("warn", "torch has no NCCL", "a pack cannot have several workers on GPUs")
     else:
@@ -196,12 +186,9 @@ def locked_memory(limit_bytes: int) -> Finding:
     """The line on the memory that Linux lets a process lock, which GPUs copy from and to."""
     if limit_bytes == resource.RLIM_INFINITY:
         return Finding("ok", "a process may lock any amount of memory")
-    enough = limit_bytes >= _MIN_LOCKED_GIB * _GIB
-    return Finding(
-        "ok" if enough else "warn",
-        f"a process may lock {limit_bytes / _GIB:.2g} GiB of memory",
-        "" if enough else "GPUs want page-locked memory: raise memlock (ulimit -l)",
-    )
+    what = f"a process may lock {limit_bytes / _GIB:.2g} GiB of memory"
+    advice = "GPUs want page-locked memory: raise memlock (ulimit -l)"
+    return _wanted(limit_bytes >= _MIN_LOCKED_GIB * _GIB, what, advice)
 
 
 def _bf16_offer() -> str:
@@ -219,12 +206,7 @@ def _check_disk() -> Iterator[Finding]:
         yield Finding("fail", f"{folder} cannot be written", "set TMPDIR to a folder you can write to")
         return
     free = shutil.disk_usage(folder).free / _GIB
-    enough = free >= _MIN_DISK_GIB
-    yield Finding(
-        "ok" if enough else "warn",
-        f"{free:.1f} GiB free in {folder}",
-        "" if enough else "Ray keeps its session there",
-    )
+    yield _wanted(free >= _MIN_DISK_GIB, f"{free:.1f} GiB free in {folder}", "Ray keeps its session there")
     shared = Path("/dev/shm")
     if not shared.is_dir():
         yield Finding(
@@ -232,14 +214,8 @@ def _check_disk() -> Iterator[Finding]:
         )
         return
     size = shutil.disk_usage(shared).total / _GIB
-    enough = size >= _MIN_SHM_GIB
-    yield Finding(
-        "ok" if enough else "warn",
-        f"{size:.1f} GiB in /dev/shm",
-        ""
-        if enough
-        else f"give the container {_MIN_SHM_GIB} GiB, for example docker run --shm-size={_MIN_SHM_GIB}g",
-    )
+    advice = f"give the container {_MIN_SHM_GIB} GiB, for example docker run --shm-size={_MIN_SHM_GIB}g"
+    yield _wanted(size >= _MIN_SHM_GIB, f"{size:.1f} GiB in /dev/shm", advice)
 
 
 def _check_ray_token() -> Iterator[Finding]:
@@ -257,6 +233,11 @@ def _check_ray_token() -> Iterator[Finding]:
         yield Finding("ok", "Ray's token is readable by you alone")
 
 
+def _wanted(is_there: bool, what: str, advice: str) -> Finding:
+    """A line on what is good to have: a warning, with the advice, where it is not there."""
+    return Finding("ok", what) if is_there else Finding("warn", what, advice)
+
+
 def _check_embedded_bases() -> Iterator[Finding]:
     from portal.bases.files import folder_digest
     from portal.bases.registry import known_bases
@@ -264,9 +245,8 @@ def _check_embedded_bases() -> Iterator[Finding]:
     for name, known in known_bases().items():
         if known.availability() == "embedded":
             try:
-                yield Finding(
-                    "ok", f"embedded base {name}, digest {folder_digest(Path(known.location))[:12]}"
-                )
+                digest = folder_digest(Path(known.location))
+                yield Finding("ok", f"embedded base {name}, digest {digest[:12]}")
             except (ValueError, OSError) as error:
                 yield Finding("fail", f"embedded base {name}: {error}", "install the package anew")
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations, compress
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,14 +18,10 @@ from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
 from portal.cli.output import print_adapters, print_table, print_tasks, progress_console, warn
 
 if TYPE_CHECKING:
-    from portal.answers import AnswerConfig
     from portal.artifacts.artifact import Artifact
     from portal.artifacts.registry import AdapterMatrix
-    from portal.bases.base import Base
     from portal.data.suites import Suite
     from portal.data.token_rows import TokenRow
-    from portal.evaluate.loglikelihood import TaskMetrics
-
 
 ArtifactOption = Annotated[
     str | None,
@@ -106,7 +102,7 @@ def evaluate(
     from portal.bases.base import load_base
     from portal.bases.files import resolve
     from portal.bases.registry import weights_note
-    from portal.evaluate.tasks import find_adapters, score_adapter
+    from portal.evaluate.tasks import find_adapters, score_adapter, score_tasks
     from portal.evaluate.text_metrics import find_metric
     from sweeps.study.context import resolve_precisions
 
@@ -117,13 +113,16 @@ def evaluate(
     if latents is not None and artifact is None:
         raise ValueError("--latents adds tasks to an artifact: name it with --artifact")
     where, choice, gpus = options.chosen_place(device, precision, gpus_per_worker)
-    adapters = [found for folder in adapter or () for found in find_adapters(folder)]
-    matrix = None
-    if registry is None:
-        source, examples, chosen = _artifact_and_tasks(artifact, latents, base, tasks, suite, data)
-    else:
+    adapters = [each for folder in adapter or () for each in find_adapters(folder)]
+    matrix, source = None, None
+    if registry is not None:
         matrix, examples, chosen = _matrix_and_tasks(registry, core, base, tasks, suite, data)
         source = matrix.artifact(matrix.find_base(base), chosen)
+    elif artifact is not None:
+        found = find_artifact(artifact, base=base)
+        source, examples, chosen = read_artifact(found, tasks, suite, data, latents=latents)
+    else:
+        examples, chosen = options.chosen_tasks(tasks, suite, data)
     rows = read_rows(examples, chosen, split, base, max_prompt=max_prompt, limit=limit)
     answers = examples.answers_of(chosen)
     for metric in {each.metric for each in answers.values()}:
@@ -138,14 +137,19 @@ def evaluate(
             adapters, ref, rows, answers, device=where, wanted=Wanted("cpu" if device == "cpu" else "auto"),
             workers=workers, console=console, gpus_per_worker=gpus,
         )  # fmt: skip
-        by_adapter = {str(folder): each for folder, each in zip(adapters, scored, strict=True)}
+        by_adapter = dict(zip(map(str, adapters), scored, strict=True))
         print_adapters(base, by_adapter, weights_note(base), as_json=as_json)
         return
     loaded = load_base(base, device=where, precision=weights, num_gpus=gpus)
     if adapters:
         summaries = score_adapter(loaded, adapters[0], rows, answers)
+    elif source is None:
+        summaries = score_tasks(loaded, rows, answers)
     else:
-        summaries = _score(loaded, source, rows, answers)
+        summaries = {}
+        for task, own in rows.items():
+            with source.applied(loaded, task):
+                summaries |= score_tasks(loaded, {task: own}, answers)
     kinds = options.chosen_kinds(examples.kinds, chosen, by_task=by_task)
     print_tasks(base, summaries, weights_note(base), kinds=kinds, as_json=as_json)
     records = {} if source is None else source.task_records
@@ -156,9 +160,15 @@ def evaluate(
             "were taught; a registry does not keep such scores"
         )
     if matrix is not None and split == "test" and limit is None:
-        kept = {task: each for task, each in summaries.items() if task not in blind}
+        from portal.artifacts.registry import TaskScore
+
+        kept = {
+            task: TaskScore.model_validate(each, from_attributes=True)
+            for task, each in summaries.items()
+            if task not in blind
+        }
         if kept:
-            _keep_scores(matrix, base, kept)
+            matrix.keep_scores(matrix.find_base(base), kept)
 
 
 def _matrix_and_tasks(
@@ -173,33 +183,6 @@ def _matrix_and_tasks(
         return matrix, *options.artifact_tasks(None, matrix.tasks, suite, data)
     opened, chosen = options.chosen_tasks(tasks, suite, data)
     return choose_matrix(matrices, (base,), chosen, core), opened, chosen
-
-
-def _keep_scores(matrix: "AdapterMatrix", base: str, summaries: "Mapping[str, TaskMetrics]") -> None:
-    """Add the scores to the matrix's registry."""
-    from portal.artifacts.registry import TaskScore
-
-    scores = {
-        task: TaskScore(
-            metric=each.metric, score=each.score, log_loss=each.log_loss, num_examples=each.num_examples
-        )
-        for task, each in summaries.items()
-    }
-    matrix.keep_scores(matrix.find_base(base), scores)
-
-
-def _artifact_and_tasks(
-    location: str | None,
-    latents: str | None,
-    base: str,
-    tasks: str | None,
-    suite: str | None,
-    data: str | None,
-) -> "tuple[Artifact | None, Suite, tuple[str, ...]]":
-    """The artifact, if one is named, the suite, and the chosen tasks: by default those of the artifact."""
-    if location is None:
-        return (None, *options.chosen_tasks(tasks, suite, data))
-    return read_artifact(find_artifact(location, base=base), tasks, suite, data, latents=latents)
 
 
 def read_artifact(
@@ -242,24 +225,6 @@ def read_rows(
     every = [row for own in rows.values() for row in own]
     extent_of(every).check(base, base_config(base).get_text_config())
     return rows
-
-
-def _score(
-    base: "Base",
-    source: "Artifact | None",
-    rows: "Mapping[str, Sequence[TokenRow]]",
-    answers: "Mapping[str, AnswerConfig]",
-) -> "dict[str, TaskMetrics]":
-    """Metrics by task of the base, with the artifact's adapters where there is one."""
-    from portal.evaluate.tasks import score_tasks
-
-    if source is None:
-        return score_tasks(base, rows, answers)
-    summaries: dict[str, TaskMetrics] = {}
-    for task, own in rows.items():
-        with source.applied(base, task):
-            summaries |= score_tasks(base, {task: own}, answers)
-    return summaries
 
 
 SHOWN = 5
@@ -328,9 +293,10 @@ def print_summary(tasks: Sequence[str], cosines: Sequence[Sequence[float]], kind
         for i, j in combinations(range(len(tasks)), 2)
         if not math.isnan(cosines[i][j])
     ]
-    is_alike = [one in kinds and kinds[one] == kinds.get(other) for _, one, other in pairs]
-    alike = list(compress(pairs, is_alike))
-    others = [pair for pair, own in zip(pairs, is_alike, strict=True) if not own]
+    alike, others = pairs[:0], pairs[:0]
+    for pair in pairs:
+        one, other = kinds.get(pair[1]), kinds.get(pair[2])
+        (others if one is None or one != other else alike).append(pair)
     groups = {"all pairs": pairs}
     if alike and others:
         groups |= {"pairs of one kind": alike, "other pairs": others}
@@ -340,7 +306,7 @@ def print_summary(tasks: Sequence[str], cosines: Sequence[Sequence[float]], kind
             (
                 label,
                 str(len(own)),
-                f"{sum(cosine for cosine, *_ in own) / len(own):z.3f}",
+                f"{fmean(cosine for cosine, *_ in own):z.3f}",
                 f"{100 * sum(cosine < 0 for cosine, *_ in own) / len(own):.0f} %",
             )
             for label, own in groups.items()
@@ -358,9 +324,8 @@ def _print_kinds(pairs: Sequence[tuple[float, str, str]], kinds: Mapping[str, st
     cosines: dict[tuple[str, str], list[float]] = defaultdict(list)
     for cosine, one, other in pairs:
         if one in kinds and other in kinds:
-            cosines[kinds[one], kinds[other]].append(cosine)
-            if kinds[one] != kinds[other]:
-                cosines[kinds[other], kinds[one]].append(cosine)
+            for pair in {(kinds[one], kinds[other]), (kinds[other], kinds[one])}:
+                cosines[pair].append(cosine)
     rows = []
     for kind in sorted({kind for kind, _ in cosines}):
         own = cosines.get((kind, kind))

@@ -1,7 +1,7 @@
 """`portal export`: adapters of an artifact as PEFT folders, merged weights, or a hub repository."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from portal.artifacts.adapter_record import AdapterRecord
     from portal.artifacts.artifact import Artifact
-    from portal.artifacts.serving import Server
-    from portal.bases.base import Base
 
 MERGED = "merged"
 
@@ -44,15 +42,12 @@ def export(
     file_format: Annotated[
         Literal["peft", "gguf"],
         typer.Option(
-            "--format",
-            help="Also write adapter.gguf into each folder, for llama.cpp, where it is gguf.",
+            "--format", help="Also write adapter.gguf into each folder, for llama.cpp, where it is gguf."
         ),
     ] = "peft",
     serve: Annotated[
         Literal["vllm", "sglang", "llama.cpp"] | None,
-        typer.Option(
-            help="Print the command that serves the adapters; llama.cpp implies --format gguf.",
-        ),
+        typer.Option(help="Print the command that serves the adapters; llama.cpp implies --format gguf."),
     ] = None,
     layout: Annotated[
         Literal["base", "text"],
@@ -81,7 +76,7 @@ def export(
     """
     from portal.artifacts.adapter_record import ADAPTER_CONFIG, GGUF_ADAPTER
     from portal.artifacts.peft_adapter import write_gguf_adapter
-    from portal.artifacts.serving import known_servers, write_routing
+    from portal.artifacts.serving import known_servers, serve_command, write_routing
 
     source = load_with_latents(find_artifact(artifact), latents)
     tasks = _chosen(source, task, every)
@@ -92,7 +87,11 @@ def export(
         raise ValueError("--serve is for the keys that the base is served with; leave out --layout text")
     folders = {name: out / name if every or len(tasks) > 1 else out for name in tasks}
     gguf_config = _gguf_config(source) if with_gguf else None
-    command = None if serve is None else _serve_command(source, serve, folders)
+    command = None
+    if serve is not None:
+        config = source.config
+        base, revision = config.base_model_name_or_path, config.base_model_revision
+        command = serve_command(serve, base, revision, folders, config.rank)
     in_subfolders = folders != {tasks[0]: out}
     routed = serve in (None, "vllm") and in_subfolders
     if routed:
@@ -103,13 +102,11 @@ def export(
         )
     for name, folder in folders.items():
         claim_folder(folder, source.config.adapter_record(name))
-    base = _base_of(source) if check or merge else None
+    compare = _comparison(source, check=check, merge=merge) if check or merge else None
     for name, folder in folders.items():
         source.export_peft(name, folder, layout=layout)
-        if check and base is not None:
-            _check(source, base, name, folder)
-        if merge and base is not None:
-            _merge(source, base, name, folder)
+        if compare is not None:
+            compare(name, folder)
         if gguf_config is not None:
             write_gguf_adapter(folder / GGUF_ADAPTER, folder, gguf_config)
         typer.echo(f"{name}: {folder}")
@@ -144,37 +141,24 @@ def _chosen(source: "Artifact", task: str | None, every: bool) -> tuple[str, ...
     return tasks
 
 
-def _base_of(source: "Artifact") -> "Base":
-    """The artifact's base with the weights that it was made for."""
+def _comparison(source: "Artifact", *, check: bool, merge: bool) -> Callable[[str, Path], None]:
+    """Loads the artifact's base; then it checks or merges, or both, the adapter of a task in a folder."""
+    from portal.artifacts.adapted_base import check_export, merge_task
     from portal.bases.base import load_base
 
-    config = source.config
-    return load_base(config.base_model_name_or_path, revision=config.base_model_revision)
+    config, scaling = source.config, source.config.adapter.scaling
+    base = load_base(config.base_model_name_or_path, revision=config.base_model_revision)
 
+    def compare(task: str, folder: Path) -> None:
+        factors, equal = source.factors((task,)), "logits equal the injected adapter's to"
+        if check:
+            difference = check_export(folder, base, factors, scaling)
+            typer.echo(f"checked through peft on {base.name}: {equal} {difference:.1e}")
+        if merge:
+            difference = merge_task(base, factors, scaling, folder / MERGED)
+            typer.echo(f"merged into {folder / MERGED}: {equal} {difference:.1e}")
 
-def _check(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
-    from portal.artifacts.adapted_base import check_export
-
-    difference = check_export(folder, base, source.factors((task,)), source.config.adapter.scaling)
-    typer.echo(
-        f"checked through peft on {base.name}: logits equal the injected adapter's to {difference:.1e}"
-    )
-
-
-def _merge(source: "Artifact", base: "Base", task: str, folder: Path) -> None:
-    from portal.artifacts.adapted_base import merge_task
-
-    merged = folder / MERGED
-    difference = merge_task(base, source.factors((task,)), source.config.adapter.scaling, merged)
-    typer.echo(f"merged into {merged}: logits equal the injected adapter's to {difference:.1e}")
-
-
-def _serve_command(source: "Artifact", server: "Server", folders: Mapping[str, Path]) -> str:
-    """The command that serves the adapters which are to be in `folders`, by task."""
-    from portal.artifacts.serving import serve_command
-
-    config, rank = source.config, source.config.rank
-    return serve_command(server, config.base_model_name_or_path, config.base_model_revision, folders, rank)
+    return compare
 
 
 def _gguf_config(source: "Artifact") -> "PretrainedConfig":
@@ -196,14 +180,10 @@ def _push(repository: str, folder: Path, only: list[str], *, private: bool) -> s
     api = HfApi()
     try:
         api.create_repo(repository, exist_ok=True, private=private)
-        return str(
-            api.upload_folder(
-                repo_id=repository,
-                folder_path=folder,
-                allow_patterns=only,
-                commit_message="PorTAL adapters",
-            )
+        commit = api.upload_folder(
+            repo_id=repository, folder_path=folder, allow_patterns=only, commit_message="PorTAL adapters"
         )
+        return str(commit)
     except (HfHubHTTPError, OfflineModeIsEnabled, HFValidationError, OSError) as error:
         reason = one_line(error, most=300)
         raise ValueError(

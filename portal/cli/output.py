@@ -6,9 +6,8 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
-from pydantic import BaseModel, ValidationError
 
-from portal.messages import explain, nearest
+from portal.messages import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from sweeps.launch.single_run import TrainingFit
 
 
-Model = TypeVar("Model", bound=BaseModel)
 Name = TypeVar("Name", bound=str)
 
 
@@ -68,14 +66,6 @@ def check_known(name: str, known: Sequence[Name], *, what: str) -> Name:
         if each == name:
             return each
     raise ValueError(f"unknown {what} {name!r}{nearest(name, known)}")
-
-
-def validated(model: type[Model], values: dict[str, Any]) -> Model:
-    """`model` built from `values`; ValueError, in one line, names the first one that is refused."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(explain(error, model)) from None
 
 
 def _is_number(text: str) -> bool:

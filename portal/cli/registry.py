@@ -11,11 +11,12 @@ from portal.cli import options
 from portal.cli.artifacts import register
 from portal.cli.export import claim_folder
 from portal.cli.output import comma_list, print_table
+from portal.messages import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portal.artifacts.registry import AdapterMatrix, Cell
+    from portal.artifacts.registry import AdapterMatrix
 
 
 _SHORT = 12
@@ -60,9 +61,21 @@ def registry(
 
 
 def _print_core(matrix: "AdapterMatrix", suite: str | None, *, by_task: bool) -> None:
-    size = f"{_count(len(matrix.tasks), 'task')} on {_count(len(matrix.bases), 'base')}"
+    size = f"{counted(len(matrix.tasks), 'task')} on {counted(len(matrix.bases), 'base')}"
     typer.echo(f"core {matrix.core[:_SHORT]}: {size}\n")
-    _print_members(matrix)
+    members = [
+        [
+            str(member.number),
+            member.digest,
+            member.record.lineage.method,
+            member.base,
+            f"{member.added:%Y-%m-%d %H:%M}",
+            str(len(member.inspection.tasks)),
+            str(len(member.inspection.calibrated or ())),
+        ]
+        for member in matrix.members
+    ]
+    print_table(["number", "artifact", "made by", "base", "added (UTC)", "tasks", "calibrated"], members)
     typer.echo("")
     kinds = options.chosen_kinds(options.known_kinds(matrix.tasks, suite), matrix.tasks, by_task=by_task)
     groups = kinds or {task: (task,) for task in matrix.tasks}
@@ -84,20 +97,6 @@ def _metrics(matrix: "AdapterMatrix") -> str:
     if len(metrics) > 1:
         return f"scores by the metric of each task ({', '.join(metrics)})"
     return metrics[0] if metrics else "scores"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _print_members(matrix: "AdapterMatrix") -> None:
-    lines = []
-    for member in matrix.members:
-        made, calibrated = member.record.lineage.method, member.inspection.calibrated or ()
-        when = member.added.strftime("%Y-%m-%d %H:%M")
-        counts = (str(len(member.inspection.tasks)), str(len(calibrated)))
-        lines.append([str(member.number), member.digest, made, member.base, when, *counts])
-    print_table(["number", "artifact", "made by", "base", "added (UTC)", "tasks", "calibrated"], lines)
 
 
 def _shown(matrix: "AdapterMatrix", base: str, tasks: tuple[str, ...]) -> str:
@@ -136,7 +135,7 @@ def _missing(matrices: "list[AdapterMatrix]", folder: str, suite: str | None) ->
             if unscored:
                 few = unscored[:_FEW]
                 lines.append(
-                    f"{core} has no score of {_count(len(unscored), 'task')} on {base}"
+                    f"{core} has no score of {counted(len(unscored), 'task')} on {base}"
                     f"{_elsewhere(few, suite)}: portal eval --registry {folder}{chosen} --base {base} "
                     f"--tasks {','.join(few)}{of_suite}"
                 )
@@ -158,6 +157,7 @@ def _elsewhere(tasks: "Sequence[str]", suite: str | None) -> str:
 
 
 def _as_json(matrix: "AdapterMatrix") -> dict[str, Any]:
+    cells = {(base, task): matrix.cell(base, task) for base in matrix.bases for task in matrix.tasks}
     return {
         "core_sha256": matrix.core,
         "artifacts": [
@@ -174,19 +174,16 @@ def _as_json(matrix: "AdapterMatrix") -> dict[str, Any]:
             for member in matrix.members
         ],
         "adapters": [
-            {"base": base, "task": task, **_cell_json(matrix.cell(base, task))}
-            for base in matrix.bases
-            for task in matrix.tasks
+            {
+                "base": base,
+                "task": task,
+                "converter": cell.converter.digest,
+                "latent": cell.latent.digest,
+                "calibrated": cell.calibrated,
+                "score": None if cell.score is None else cell.score.model_dump(mode="json"),
+            }
+            for (base, task), cell in cells.items()
         ],
-    }
-
-
-def _cell_json(cell: "Cell") -> dict[str, Any]:
-    return {
-        "converter": cell.converter.digest,
-        "latent": cell.latent.digest,
-        "calibrated": cell.calibrated,
-        "score": None if cell.score is None else cell.score.model_dump(mode="json"),
     }
 
 

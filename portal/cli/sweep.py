@@ -71,9 +71,7 @@ def plan(
     out: options.Out = None,
     device: Annotated[
         Literal["b200", "h200", "h100", "a100", "cpu"] | None,
-        typer.Option(
-            help="Device to predict for. Default: what this machine has.",
-        ),
+        typer.Option(help="Device to predict for. Default: what this machine has."),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of such devices.")] = 1,
     price: options.Price = None,
@@ -94,7 +92,14 @@ def plan(
     from sweeps.launch.lane_layout import read_lane_plan
     from sweeps.planning.checks import check_row_lengths, metric_notes, row_warnings, unchecked_tokenizers
     from sweeps.planning.devices import find_device
-    from sweeps.planning.plan_table import division_lines, run_records, state_line, to_json
+    from sweeps.planning.plan_table import (
+        RUN_HEADERS,
+        division_lines,
+        run_records,
+        run_rows,
+        state_line,
+        to_json,
+    )
 
     whole = find_device(device or ("cpu" if loaded.settings.device == "cpu" else None))
     share = loaded.settings.gpus_per_worker if whole.is_gpu else 1.0
@@ -127,7 +132,8 @@ def plan(
     for line in (*planned.checked.notes, *division_lines(planned)):
         typer.echo(line)
     if runs:
-        _print_runs(planned)
+        print_table(RUN_HEADERS, run_rows(planned))
+        typer.echo("")
     if planned.packs:
         _print_predictions(planned, layout, count, workers, price=price, share=share)
     _print_checks(sampled, (*row_warnings(loaded), *unmeasured), unchecked)
@@ -201,22 +207,20 @@ def search(
 
     if out is not None and is_url(str(out).replace(":/", "://", 1)):
         raise ValueError(f"{out}: a search keeps Optuna's SQLite storage in its output folder; name a folder")
-    alerts = Alerts(tuple(alert or ()))
     plan = SearchPlan(find_search(name))
     if trials is not None:
         plan.search = plan.search.model_copy(update={"trials": trials})
     folder = out or Path(f"portal-{plan.name}")
     outcome = run_search(
-        plan,
-        folder,
-        executor=executor,
-        console=progress_console(),
-        threads=threads_for(executor),
-        gpus=gpus,
-        alerts=alerts,
-    )
+        plan, folder, executor=executor, console=progress_console(), threads=threads_for(executor),
+        gpus=gpus, alerts=Alerts(tuple(alert or ())),
+    )  # fmt: skip
     if as_json:
-        _print_json(outcome)
+        record = outcome.record.model_dump(mode="json")
+        told = {name: record[name] for name in ("trials", "unknown")}
+        told["importance"] = {name: each._asdict() for name, each in outcome.record.importance.items()}
+        best = None if outcome.best is None else str(outcome.best)
+        typer.echo(json.dumps({**told, "best": best, "storage": outcome.storage}))
     else:
         _print_trials(plan, outcome, folder)
     if outcome.best is None:
@@ -328,8 +332,7 @@ def collect(
     if as_json:
         typer.echo(json.dumps(paths))
         return
-    for path in paths.values():
-        typer.echo(path)
+    typer.echo("\n".join(paths.values()))
 
 
 @sweep.command(rich_help_panel=_FOLDER)
@@ -339,12 +342,11 @@ def cancel(folder: options.StudyFolder) -> None:
     from sweeps.store.lease import request_cancel
 
     holder = request_cancel(open_folder(folder))
-    if holder is None:
-        typer.echo(f"{folder}: no driver works here")
-    else:
-        typer.echo(
-            f"stopped process {holder['pid']} on {holder['host']}; `portal sweep run` continues the study"
-        )
+    told = f"{folder}: no driver works here"
+    if holder is not None:
+        who = f"process {holder['pid']} on {holder['host']}"
+        told = f"stopped {who}; `portal sweep run` continues the study"
+    typer.echo(told)
 
 
 @sweep.command(rich_help_panel=_FOLDER)
@@ -511,14 +513,6 @@ def _print_checks(sampled: Sequence[str], warnings: Iterable[str], unchecked: Se
         )
 
 
-def _print_runs(planned: "Plan") -> None:
-    """Every run of the study, finished or not."""
-    from sweeps.planning.plan_table import RUN_HEADERS, run_rows
-
-    print_table(RUN_HEADERS, run_rows(planned))
-    typer.echo("")
-
-
 def _num_lanes(layout: "LaneLayout", workers: int) -> int:
     """Lanes that are played through: one for each worker, or for each team where all are in teams."""
     return workers if layout.singles else layout.count
@@ -554,14 +548,6 @@ def _print_predictions(
     warning = memory_warning(planned)
     if warning is not None:
         warn("; ".join((warning, *room_lines(planned))))
-
-
-def _print_json(outcome: "SearchResult") -> None:
-    record = outcome.record.model_dump(mode="json")
-    best = None if outcome.best is None else str(outcome.best)
-    shares = {name: each._asdict() for name, each in outcome.record.importance.items()}
-    told = {"trials": record["trials"], "importance": shares, "unknown": record["unknown"], "best": best}
-    typer.echo(json.dumps({**told, "storage": outcome.storage}))
 
 
 def _print_trials(plan: "SearchPlan", outcome: "SearchResult", folder: Path) -> None:

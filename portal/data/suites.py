@@ -30,7 +30,7 @@ from portal.frozen import Frozen
 from portal.messages import nearest
 from portal.storage.parquet import column_values, decode_table
 from portal.storage.records import read_yaml
-from portal.tasks.builder import check_task_name
+from portal.tasks.builder import check_name
 from portal.tasks.example import SPLITS, WITHOUT_ROWS, Descriptions, Example, Lint, Written, describe
 from portal.tasks.portal14 import BUILDERS, SIZES, SizedRows, sized_rows
 from portal.tasks.prompt_folder import ExampleFile, prompt_answers, prompt_kinds, prompt_tasks, read_prompts
@@ -348,7 +348,7 @@ def names_in(suite: str) -> tuple[str, ...]:
 
 def suite_without_rows(task: str) -> Suite:
     """A suite of one task of which there is nothing but its name; ValueError for what cannot be one."""
-    check_task_name(task)
+    check_name(task, "task")
     return Suite(WITHOUT_ROWS, WITHOUT_ROWS, (task,), lambda _: (dict.fromkeys(SPLITS, ()), Lint()))
 
 

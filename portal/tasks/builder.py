@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from portal.tasks.example import Example, Lint, Written, text_of
 from portal.tasks.records import HubSource, Record, column_of
@@ -165,17 +165,8 @@ class Builder:
         return f"task {self.task!r}, split {split!r}, row {index}"
 
 
-def check_task_name(name: str) -> None:
-    """ValueError for a name that cannot be that of a folder: adapters are written under it."""
-    _check_name(name, "task")
-
-
-def check_kind_name(name: str) -> None:
-    """ValueError for a kind of tasks that is not named as a task is."""
-    _check_name(name, "kind")
-
-
-def _check_name(name: str, what: str) -> None:
+def check_name(name: str, what: Literal["task", "kind"]) -> None:
+    """ValueError for a name that cannot be that of a folder: adapters are written under a task's."""
     if not _NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} is no {what} name: letters, digits, '.', '_' and '-', at most 100, "

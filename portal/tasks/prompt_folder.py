@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from pydantic import ValidationError
 
 from portal.answers import AnswerConfig
-from portal.messages import explain, nearest
+from portal.messages import nearest, validated
 from portal.storage.records import read_yaml
 from portal.tasks.builder import (
     COLUMNS,
     Draft,
     Dropped,
-    check_kind_name,
+    check_name,
     draft_row,
     shuffle_choices,
     written_columns,
@@ -58,7 +57,7 @@ def prompt_kinds(folder: Path, tasks: Sequence[str]) -> dict[str, str]:
         if not isinstance(kind, str):
             raise ValueError(f"{path}: {task}: a kind is a word, got {kind!r}")
         try:
-            check_kind_name(kind)
+            check_name(kind, "kind")
         except ValueError as error:
             raise ValueError(f"{path}: {task}: {error}") from None
     return kinds
@@ -77,10 +76,7 @@ def prompt_answers(folder: Path, tasks: Sequence[str], task: str) -> AnswerConfi
             raise ValueError(f"{path}: the folder has no task {name!r}{nearest(str(name), tasks)}")
     if "choices" in first or written_columns(first) not in _FORMS:
         return None
-    try:
-        return AnswerConfig.model_validate(settings.get(task, {}))
-    except ValidationError as error:
-        raise ValueError(f"{path}: {task}: {explain(error, AnswerConfig)}") from None
+    return validated(AnswerConfig, settings.get(task, {}), where=f"{path}: {task}: ")
 
 
 def read_prompts(folder: Path, task: str, split: str) -> Sequence[Example]:

@@ -32,19 +32,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from portal.answers import AnswerConfig
 from portal.frozen import Frozen
-from portal.messages import explain
+from portal.messages import validated
 from portal.storage.records import read_yaml
 from portal.tasks.builder import (
     Builder,
     Draft,
     Drafted,
     Dropped,
-    check_kind_name,
-    check_task_name,
+    check_name,
     clusters_by,
     draft_answer,
     draft_row,
@@ -114,9 +113,9 @@ class TaskFile(Frozen):
         if (self.data is None) == (self.hub is None):
             raise ValueError("give one of 'data' and 'hub'")
         if self.task is not None:
-            check_task_name(self.task)
+            check_name(self.task, "task")
         if self.kind is not None:
-            check_kind_name(self.kind)
+            check_name(self.kind, "kind")
         if not all(text.strip() for text in self.descriptions):
             raise ValueError("descriptions: one of them is empty")
         return self
@@ -143,14 +142,6 @@ class TaskFile(Frozen):
         if wrong := [name for name in foreign if name in given]:
             raise ValueError(f"{wrong[0]}: a task with answer: {self.answer} has no place for it")
         return self
-
-    @property
-    def judging(self) -> AnswerConfig | None:
-        """How written answers end and are judged; None for choices. ValueError like AnswerConfig."""
-        if self.answer == "choice":
-            return None
-        given = {name: getattr(self, name) for name in _JUDGING if getattr(self, name) is not None}
-        return AnswerConfig(**given)
 
 
 SUFFIXES = (".yaml", ".yml", ".jsonl")
@@ -208,7 +199,7 @@ def _plain_rows(path: Path) -> FileTask:
     """A JSONL file of prompt, choices, gold, and perhaps cluster and split; or of COLUMNS of written answers
     in place of choices and gold.
     """
-    check_task_name(path.stem)
+    check_name(path.stem, "task")
     rows = FileRows(path)
     unknown = sorted(rows.names - set(SPLITS))
     if unknown:
@@ -267,10 +258,7 @@ def _clusters_of_column(records: Sequence[Record]) -> list[str | None]:
 
 
 def _templates(path: Path) -> FileTask:
-    try:
-        file = TaskFile.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise ValueError(f"{path}: {explain(error, TaskFile)}") from None
+    file = validated(TaskFile, read_yaml(path), where=f"{path}: ")
     try:
         fields = _template_fields(file)
     except ValueError as error:
@@ -295,10 +283,15 @@ def _templates(path: Path) -> FileTask:
         validation=splits.validation,
         test=splits.test,
     )
-    try:
-        return FileTask(path, builder, rows, file.kind, file.descriptions, file.judging)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {explain(error, AnswerConfig)}") from None
+    return FileTask(path, builder, rows, file.kind, file.descriptions, _judging(file, path))
+
+
+def _judging(file: TaskFile, path: Path) -> AnswerConfig | None:
+    """How written answers end and are judged; None for choices."""
+    if file.answer == "choice":
+        return None
+    given = {name: value for name in _JUDGING if (value := getattr(file, name)) is not None}
+    return validated(AnswerConfig, given, where=f"{path}: ")
 
 
 def _rows_of(file: TaskFile, folder: Path) -> RowSource:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from portal.artifacts.artifact import Artifact
@@ -24,7 +23,7 @@ from portal.data.token_rows import TokenRow
 from portal.evaluate.loglikelihood import guess_left, score_rows
 from portal.forward.adapter_hooks import adapted
 from portal.learners.schedule import DataOrder
-from portal.messages import counted, explain
+from portal.messages import counted, validated
 from portal.methods import DESCRIBED, NEAREST_LATENT, find_method
 from portal.modules import ALL_MODULES
 from portal.recipes import find_recipe
@@ -242,10 +241,7 @@ def _config(
             "data_hash": examples_hash(suite, tasks),
         },
     }
-    try:
-        run = RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(explain(error, RunConfig)) from None
+    run = validated(RunConfig, values)
     check_shapes([run])
     return run
 

@@ -18,13 +18,13 @@ import optuna
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from rich.console import Console
 
 from portal.config import AdapterConfig, HypernetConfig
 from portal.frozen import Frozen
 from portal.importance import ImportanceError, importance_of
-from portal.messages import explain, nearest
+from portal.messages import nearest, validated
 from portal.search_record import SEARCH_FILE, Importance, SearchRecord, SearchTrial
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.records import read_yaml
@@ -167,10 +167,7 @@ class SearchPlan:
         return content
 
     def _validated(self, content: dict[str, Any]) -> StudyFile:
-        try:
-            return StudyFile.model_validate(content)
-        except ValidationError as error:
-            raise ValueError(f"{self.path}: search.space: {explain(error, StudyFile)}") from None
+        return validated(StudyFile, content, where=f"{self.path}: search.space: ")
 
     def _check_method(self, settings: SearchFile) -> tuple[str, ...]:
         """The labels whose settings a trial may change: the searched one and all that it starts from."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.artifacts.adapter_record import AdapterRecord
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.model_card import RunRecord, adapter_card, read_run_record
 from portal.config import AdapterConfig
@@ -29,7 +30,8 @@ from tests.support.bases import TASKS, make_run
 def test_the_base_is_loaded_with_its_class(base: str, loader: str) -> None:
     adapter = AdapterConfig(modules=("q", "v"), rank=8, alpha=16)
 
-    card = adapter_card(task="sums", base=base, revision=None, adapter=adapter, modules="q, v", record=None)
+    made_for = AdapterRecord(base=base, revision=None, task="sums")
+    card = adapter_card(made_for, adapter=adapter, modules="q, v", record=None)
 
     assert f"from transformers import {loader}\n" in card
     assert f'{loader}.from_pretrained("{base}")' in card
