@@ -66,14 +66,7 @@ def gather(study: Study, out: Path) -> Iterator[Taught]:
     store = RunStore(out)
     runs = [run for run in study.runs if _tells(run) and store.is_done(run.key)]
     refs = tuple(dict.fromkeys(ref for run in runs for ref in run.bases))
-    folders = prepare_rows(
-        study.suite,
-        study.tasks,
-        tuple(ref.name for ref in refs),
-        out,
-        max_prompt=study.settings.max_prompt,
-        data_hash=study.runs[0].data.data_hash,
-    )
+    folders = prepare_rows(study.suite, study.data, [ref.name for ref in refs], out)
     bases = {ref: load_base(ref.name, revision=ref.revision, precision=ref.precision) for ref in refs}
     for run in runs:
         (ref,) = run.bases

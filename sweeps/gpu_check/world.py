@@ -160,14 +160,7 @@ class CheckWorld:
     @cached_property
     def _rows(self) -> dict[str, RowTable]:
         study = self._study
-        folders = prepare_rows(
-            study.suite,
-            study.tasks,
-            study.bases,
-            self.scratch,
-            max_prompt=study.settings.max_prompt,
-            data_hash=study.runs[0].data.data_hash,
-        )
+        folders = prepare_rows(study.suite, study.data, study.bases, self.scratch)
         return {base: read_cache(folder) for base, folder in folders.items()}
 
     @cached_property

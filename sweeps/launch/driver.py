@@ -319,15 +319,7 @@ class Launch:
     def _prepare_rows(self) -> dict[str, Folder]:
         """The token caches by base; says how long they took, and how many prompts were cut."""
         started, study = time.monotonic(), self.study
-        rows = prepare_rows(
-            study.suite,
-            study.tasks,
-            study.bases,
-            self.out,
-            max_prompt=study.settings.max_prompt,
-            data_hash=study.runs[0].data.data_hash,
-            encode=self.executor.encode,
-        )
+        rows = prepare_rows(study.suite, study.data, study.bases, self.out, encode=self.executor.encode)
         spent = time.monotonic() - started
         self.console.print(
             f"prepare: rows of {len(study.tasks)} tasks for {len(rows)} bases in {spent:.1f} s"

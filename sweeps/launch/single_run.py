@@ -326,18 +326,10 @@ def run_local(
     if not left:
         return
     check_metrics(left, refusing_here)
-    data = left[0].data
     started = time.monotonic()
     with acquire(out) as lease, termination_interrupts():
         clear_session_files(out)
-        rows = prepare_rows(
-            suite,
-            data.tasks,
-            [ref.name for ref in left[0].bases],
-            out,
-            max_prompt=data.max_prompt,
-            data_hash=data.data_hash,
-        )
+        rows = prepare_rows(suite, left[0].data, [ref.name for ref in left[0].bases], out)
         for run in left:
             store.write_run(run)
             if (failure := store.failure(run.key)) and failure.asked:  # the same command lets it go on
@@ -396,15 +388,7 @@ def training_fits(single: SingleRun, out: Path, *, device: str, gpus: int = 1) -
     """
     run = single.config
     (ref,) = run.bases
-    folders = prepare_rows(
-        single.suite,
-        run.data.tasks,
-        [ref.name],
-        out,
-        max_prompt=run.data.max_prompt,
-        data_hash=run.data.data_hash,
-    )
-    enough = telling_rows(run, folders[ref.name])
+    enough = telling_rows(run, prepare_rows(single.suite, run.data, [ref.name], out)[ref.name])
     if not enough:
         return []
     base = BASES.loaded(ref, device) or load_base(

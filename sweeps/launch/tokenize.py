@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from portal.bases.family import base_config, load_tokenizer
+from portal.config import DataConfig
 from portal.data.suites import Suite, split_manifest
 from portal.data.token_cache import SHARD_ROWS, cached_extent, check_cache, write_cache
 from portal.data.token_rows import encode_examples, rows_to_table
@@ -34,30 +35,24 @@ _EXAMPLES = pa.schema(
 
 
 def prepare_rows(
-    suite: Suite,
-    tasks: Sequence[str],
-    bases: Sequence[str],
-    out: Folder,
-    *,
-    max_prompt: int,
-    data_hash: str,
-    encode: Encode | None = None,
+    suite: Suite, data: DataConfig, bases: Sequence[str], out: Folder, *, encode: Encode | None = None
 ) -> dict[str, Folder]:
-    """The token cache of every base, by name; bases that tokenise alike share one.
+    """The token cache of these rows for every base, by name; bases that tokenise alike share one.
 
     A cache that is whole is not made again. The texts of test rows are kept beside them. `encode` does the
     work, by default this process. ValueError when a base cannot read its rows.
     """
     encode = encode or encode_table
-    record_questions(suite, tasks, out, data_hash=data_hash)
+    record_questions(suite, data.tasks, out, data_hash=data.data_hash)
     folders: dict[str, Folder] = {}
     splits: dict[str, Any] = {}
     for base in bases:
-        identity = cache_identity(suite, tasks, base, max_prompt=max_prompt, data_hash=data_hash)
+        identity = cache_identity(suite, data, base)
         folders[base] = cache_folder_of(identity, out)
         if not _is_whole(folders[base]):
-            splits = splits or split_manifest(suite, tasks)
-            tables = (encode(examples, base, max_prompt) for examples in example_tables(suite, tasks))
+            splits = splits or split_manifest(suite, data.tasks)
+            examples = example_tables(suite, data.tasks)
+            tables = (encode(table, base, data.max_prompt) for table in examples)
             write_cache(folders[base], tables, identity=identity, splits=splits)
         cached_extent(folders[base]).check(base, base_config(base).get_text_config())
     return folders

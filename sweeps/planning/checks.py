@@ -157,16 +157,13 @@ def check_row_lengths(
     the rest is checked when the study runs. Offline, only bases on this machine are checked. ValueError for a
     base that cannot read a row.
     """
-    data = study.runs[0].data
+    data = study.data
     sampled: dict[Folder, Extent] = {}
     only_sampled = []
     for base in bases:
         if is_offline and not locate(base).is_local:
             continue
-        identity = cache_identity(
-            study.suite, study.tasks, base, max_prompt=data.max_prompt, data_hash=data.data_hash
-        )
-        folder = cache_folder_of(identity, out)
+        folder = cache_folder_of(cache_identity(study.suite, data, base), out)
         extent = _known_extent(folder)
         if extent is None:
             only_sampled.append(base)

@@ -112,6 +112,11 @@ class Study:
         return tuple(dict.fromkeys(ref.name for run in self.runs for ref in run.bases))
 
     @property
+    def data(self) -> DataConfig:
+        """The rows of all its tasks."""
+        return self.runs[0].data.with_tasks(self.tasks)
+
+    @property
     def auto_precisions(self) -> dict[str, Precision]:
         """By base what the file's precision `auto` stands for; nothing where the file says another."""
         if self.settings.precision != "auto":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.bases.registry import known_bases
+from portal.config import DataConfig
 from portal.data.suites import load_suite, split_manifest
 from portal.data.token_cache import read_cache
 from sweeps.launch.ray_tokenize import encode_by_ray
@@ -17,7 +18,8 @@ QWENS, GEMMA = ("mini-qwen3-xs", "mini-qwen3-m"), "mini-gemma3"
 
 
 def prepare(out: Path, bases: tuple[str, ...]) -> dict[str, Path]:
-    return prepare_rows(load_suite("mini"), TASKS, bases, out, max_prompt=64, data_hash="0")
+    data = DataConfig(suite="mini", tasks=TASKS, prompt_set="mini", max_prompt=64, data_hash="0")
+    return prepare_rows(load_suite("mini"), data, bases, out)
 
 
 def test_bases_that_tokenise_alike_share_a_cache_and_others_do_not(tmp_path: Path) -> None:

@@ -300,10 +300,7 @@ def test_lengths_come_from_the_token_cache_where_there_is_one(
     assert check_row_lengths(study, out, study.bases) == study.bases
     told = portal("sweep plan tiny.yaml --out out").out
     assert "the longest texts per task fit mini-qwen3-xs, mini-qwen3-s;" in told
-    data = study.runs[0].data
-    prepare_rows(
-        study.suite, study.tasks, study.bases, out, max_prompt=data.max_prompt, data_hash=data.data_hash
-    )
+    prepare_rows(study.suite, study.data, study.bases, out)
 
     assert check_row_lengths(study, out, study.bases) == ()
     assert "longest texts" not in portal("sweep plan tiny.yaml --out out").out

@@ -13,14 +13,7 @@ from sweeps.worker.job import LaneJob
 @pytest.fixture
 def job(finished: Path, tiny_study: Study) -> LaneJob:
     """A lane's job in the folder of a finished study."""
-    rows: dict[str, Folder] = prepare_rows(
-        tiny_study.suite,
-        tiny_study.tasks,
-        tiny_study.bases,
-        finished,
-        max_prompt=tiny_study.settings.max_prompt,
-        data_hash=tiny_study.runs[0].data.data_hash,
-    )
+    rows: dict[str, Folder] = prepare_rows(tiny_study.suite, tiny_study.data, tiny_study.bases, finished)
     return LaneJob(
         out=str(finished),
         token="0" * 16,
