@@ -164,8 +164,9 @@ def check_row_lengths(
         if is_offline and not locate(base).is_local:
             continue
         folder = cache_folder_of(cache_identity(study.suite, data, base), out)
-        extent = _known_extent(folder)
-        if extent is None:
+        try:
+            extent = cached_extent(folder)
+        except ValueError:  # there is none, or the next launch makes it anew
             only_sampled.append(base)
             if folder not in sampled:
                 sampled[folder] = _sampled_extent(study, base, data.max_prompt)
@@ -174,22 +175,12 @@ def check_row_lengths(
     return tuple(only_sampled)
 
 
-def _known_extent(folder: Folder) -> Extent | None:
-    """The extent of a token cache; None where there is none, or the next launch makes it anew."""
-    try:
-        return cached_extent(folder)
-    except ValueError:
-        return None
-
-
 def _sampled_extent(study: Study, base: str, max_prompt: int) -> Extent:
-    texts = (text for task in study.tasks for text in _longest_texts(study.suite, task))
-    return extent_of(encode_examples(texts, load_tokenizer(base), max_prompt=max_prompt))
-
-
-def _longest_texts(suite: Suite, task: str) -> list[tuple[Example, str]]:
-    texts = ((example, split) for split in SPLITS for example in suite.examples(task, split))
-    return heapq.nlargest(LONGEST, texts, key=lambda text: _num_chars(text[0]))
+    longest: list[tuple[Example, str]] = []
+    for task in study.tasks:
+        texts = ((example, split) for split in SPLITS for example in study.suite.examples(task, split))
+        longest += heapq.nlargest(LONGEST, texts, key=lambda text: _num_chars(text[0]))
+    return extent_of(encode_examples(longest, load_tokenizer(base), max_prompt=max_prompt))
 
 
 def _num_chars(example: Example) -> int:
@@ -370,18 +361,8 @@ def _check_division(study: Study) -> None:
 
 def _identity(run: RunConfig) -> tuple[object, ...]:
     """All of the run that predictions depend on; the runs of a study share the rest of their data."""
-    data = run.data
-    parts = (run.adapter, run.hypernet, run.train)
-    return (
-        run.method,
-        run.bases,
-        *parts,
-        run.source_bases,
-        data.tasks,
-        data.calibrated,
-        data.size,
-        data.eval_size,
-    )
+    rows = (run.data.tasks, run.data.calibrated, run.data.size, run.data.eval_size)
+    return run.method, run.bases, run.adapter, run.hypernet, run.train, run.source_bases, *rows
 
 
 def check_libraries(runs: Sequence[RunConfig]) -> None:

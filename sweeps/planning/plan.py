@@ -63,22 +63,13 @@ KeyedRuns = tuple[str, tuple[RunConfig, ...]]
 """The key of a pack, and its runs."""
 
 
-@dataclass(frozen=True)
-class RunGroups:
-    """A study's runs: `recorded` packs, which stay as they are, and groups of runs that may share packs."""
+def group_runs(
+    study: Study, recorded: Mapping[str, Sequence[str]]
+) -> tuple[list[KeyedRuns], list[list[RunConfig]]]:
+    """The study's recorded packs, which stay as they are, and groups of other runs that may share packs.
 
-    recorded: tuple[KeyedRuns, ...]
-    groups: tuple[tuple[RunConfig, ...], ...]
-    pack_size: int
-
-    def packs(self, fits: Callable[[Sequence[RunConfig]], bool]) -> list[KeyedRuns]:
-        """All packs. A new one has at most `pack_size` runs, and fewer where more would not fit."""
-        split = (runs for group in self.groups for runs in _split(group, self.pack_size, fits))
-        return [*self.recorded, *((pack_key([run.key for run in runs]), runs) for runs in split)]
-
-
-def group_runs(study: Study, recorded: Mapping[str, Sequence[str]]) -> RunGroups:
-    """Group the study's runs; those that are in no recorded pack by stage, bases and adapter shape."""
+    Those are of one stage, bases and adapter shape.
+    """
     free = dict(study.by_key)
     kept = []
     for key, members in recorded.items():
@@ -91,7 +82,7 @@ def group_runs(study: Study, recorded: Mapping[str, Sequence[str]]) -> RunGroups
         groups.setdefault((stage_of(run), trains, run.bases, run.adapter, run.data.tasks), []).append(run)
     for group in groups.values():
         group.sort(key=lambda run: (run.method, -(run.data.size or 0), run.seed or 0, run.key))
-    return RunGroups(tuple(kept), tuple(map(tuple, groups.values())), study.settings.pack_size)
+    return kept, list(groups.values())
 
 
 def _split(
@@ -134,10 +125,6 @@ class PackForecaster:
     def forward_tokens(self, runs: Sequence[RunConfig]) -> dict[str, int]:
         """The most padded tokens of a training forward, by base."""
         return self._once(forward_tokens, runs)
-
-    def load_seconds(self, run: RunConfig) -> float:
-        """Seconds to read the weights of the run's bases."""
-        return load_seconds(run, self.device)
 
     def _once(self, predict: Callable[..., _Value], runs: Sequence[RunConfig]) -> _Value:
         key = predict, tuple(self._checked.kinds[run.key] for run in runs)
@@ -362,6 +349,7 @@ class Plan:
     status: StudyStatus
     packs: tuple[PlannedPack, ...]
     forecaster: PackForecaster | None
+    _known_orders: dict[int, LaneOrders] = field(default_factory=dict, init=False, compare=False)
 
     @property
     def study(self) -> Study:
@@ -426,10 +414,6 @@ class Plan:
             self._known_orders[count] = order_lanes(self.packs, self._scheduled(), count)
         return self._known_orders[count]
 
-    @cached_property
-    def _known_orders(self) -> dict[int, LaneOrders]:
-        return {}
-
     def _scheduled(self) -> dict[str, ScheduledPack]:
         """The packs by key, with their lengths in seconds; without a device in units of their cost."""
         if self.forecaster is None:
@@ -437,7 +421,7 @@ class Plan:
             loads = [_LOAD_SHARE * sum(lengths) / max(1, len(lengths))] * len(lengths)
         else:
             lengths = [3600 * each.hours_in_lane for each in self.forecasts]
-            loads = [self.forecaster.load_seconds(pack.runs[0]) for pack in self.packs]
+            loads = [load_seconds(pack.runs[0], self.device) for pack in self.packs]
         makers = {run.key: pack.key for pack in self.packs for run in pack.runs}
         return {
             pack.key: ScheduledPack(
@@ -490,13 +474,38 @@ class Planner:
         if lanes > 1:
             cost = sum(cost for key, cost in self.checked.costs.items() if key not in finished)
             limits = [cost / (parts * lanes) for parts in LANE_PACKS]
-        groups = group_runs(self.checked.study, self.recorded)
+        grouped = group_runs(self.checked.study, self.recorded)
         forecaster = self._forecaster(device)
         plans = [
-            Plan(self.checked, status, _packs(self.checked, finished, groups, forecaster, limit), forecaster)
+            Plan(self.checked, status, self._packs(finished, grouped, forecaster, limit), forecaster)
             for limit in limits
         ]
         return min(plans, key=lambda plan: plan.makespan(lanes)) if len(plans) > 1 else plans[0]
+
+    def _packs(
+        self,
+        finished: set[str],
+        grouped: tuple[list[KeyedRuns], list[list[RunConfig]]],
+        forecaster: PackForecaster | None,
+        most_cost: float,
+    ) -> tuple[PlannedPack, ...]:
+        """The packs that are left; a new one has at most `pack_size` runs, so much cost, and fits."""
+        costs, (recorded, groups) = self.checked.costs, grouped
+
+        def fits(runs: Sequence[RunConfig]) -> bool:
+            if sum(costs[run.key] for run in runs if run.key not in finished) > most_cost:
+                return False
+            return forecaster is None or forecaster.fits(runs)
+
+        size = self.checked.study.settings.pack_size
+        split = [runs for group in groups for runs in _split(group, size, fits)]
+        packs = []
+        for key, members in [*recorded, *((pack_key([run.key for run in runs]), runs) for runs in split)]:
+            left = tuple(run for run in members if run.key not in finished)
+            if left:
+                keys, cost = tuple(run.key for run in members), sum(costs[run.key] for run in left)
+                packs.append(PlannedPack(key, stage_of(left[0]), keys, left, cost))
+        return tuple(sorted(packs, key=lambda pack: (pack.urgency, -pack.cost, pack.key)))
 
     def _forecaster(self, device: Device | None) -> PackForecaster | None:
         if device is not None and device not in self._forecasters:
@@ -514,27 +523,3 @@ def open_planner(study: Study, out: Folder) -> tuple[Planner, StudyStatus]:
 def stage_names(stages: Iterable[int]) -> dict[int, str]:
     """Names for people of the stages that are present, in their order: `train`, `port`, `stage 3`."""
     return {stage: _STAGE_NAMES.get(stage, f"stage {stage}") for stage in sorted(set(stages))}
-
-
-def _packs(
-    checked: CheckedStudy,
-    finished: set[str],
-    groups: RunGroups,
-    forecaster: PackForecaster | None,
-    most_cost: float,
-) -> tuple[PlannedPack, ...]:
-    """The packs that are left, each of at most so much cost and within the device's memory."""
-    costs = checked.costs
-
-    def fits(runs: Sequence[RunConfig]) -> bool:
-        if sum(costs[run.key] for run in runs if run.key not in finished) > most_cost:
-            return False
-        return forecaster is None or forecaster.fits(runs)
-
-    packs = []
-    for key, members in groups.packs(fits):
-        left = tuple(run for run in members if run.key not in finished)
-        if left:
-            keys, cost = tuple(run.key for run in members), sum(costs[run.key] for run in left)
-            packs.append(PlannedPack(key, stage_of(left[0]), keys, left, cost))
-    return tuple(sorted(packs, key=lambda pack: (pack.urgency, -pack.cost, pack.key)))

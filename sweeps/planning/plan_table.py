@@ -6,14 +6,15 @@ from typing import Any, get_args
 from portal.bases.family import outline_config
 from portal.config import Precision
 from portal.messages import counted
-from sweeps.planning.cost_model import START_S, Forecast, checkpoint_bytes, duration, kept_bytes
-from sweeps.planning.devices import Device
+from sweeps.planning.cost_model import START_S, Forecast, checkpoint_bytes, duration, kept_bytes, load_seconds
 from sweeps.planning.memory import base_bytes, fullest_part, precision_of
 from sweeps.planning.plan import Plan, PlannedPack, Schedule, stage_names
 
 _COUNTS = (1, 2, 4, 8)
 """GPUs of a worker that advice is for."""
 _GIB = 2**30
+_PACES = ("pace", "bf16_pace", "scoring_pace", "bf16_scoring_pace")
+_TOLD_OF_DEVICES = ("name", "memory_bytes", *_PACES, "uncertainty")
 
 
 def division_lines(plan: Plan) -> list[str]:
@@ -34,12 +35,22 @@ def division_lines(plan: Plan) -> list[str]:
 
 def room_lines(plan: Plan) -> list[str]:
     """For each base whose weights alone do not fit a worker's GPUs, a sentence on what they would fit."""
-    device = plan.device
-    if not device.is_gpu:
-        return []
-    return [
-        line for name in plan.bases if (line := _room_line(name, precision_of(plan.missing, name), device))
-    ]
+    device, lines = plan.device, list[str]()
+    for name in plan.bases if device.is_gpu else ():
+        precision = precision_of(plan.missing, name)
+        needed = least_gpus(name, precision, device.budget_bytes)
+        if needed is not None and needed <= device.num_gpus:
+            continue
+        ways = [f"gpus_per_worker: {needed} divides them"] if needed is not None else []
+        for each in _smaller(name, precision):
+            fewer = least_gpus(name, each, device.budget_bytes)
+            if fewer is not None and (needed is None or fewer < needed):
+                ways.append(f"precision: {each} fits {fewer} {'GPU' if fewer == 1 else 'GPUs'}")
+        says = f"{name} has {base_bytes(name, precision, on_gpu=True) / _GIB:.0f} GiB of weights"
+        lines.append(
+            f"{says}: {'; '.join(ways)}" if ways else f"{says}, more than {_COUNTS[-1]} of these GPUs hold"
+        )
+    return lines
 
 
 def least_gpus(name: str, precision: Precision, room: float) -> int | None:
@@ -52,20 +63,6 @@ def least_gpus(name: str, precision: Precision, room: float) -> int | None:
         if part.num_bytes <= room:
             return count
     return None
-
-
-def _room_line(name: str, precision: Precision, device: Device) -> str | None:
-    needed = least_gpus(name, precision, device.budget_bytes)
-    if needed is not None and needed <= device.num_gpus:
-        return None
-    weights = base_bytes(name, precision, on_gpu=True) / _GIB
-    ways = [f"gpus_per_worker: {needed} divides them"] if needed is not None else []
-    for each in _smaller(name, precision):
-        fewer = least_gpus(name, each, device.budget_bytes)
-        if fewer is not None and (needed is None or fewer < needed):
-            ways.append(f"precision: {each} fits {fewer} {'GPU' if fewer == 1 else 'GPUs'}")
-    says = f"{name} has {weights:.0f} GiB of weights"
-    return f"{says}: {'; '.join(ways)}" if ways else f"{says}, more than {_COUNTS[-1]} of these GPUs hold"
 
 
 def _smaller(name: str, precision: Precision) -> list[Precision]:
@@ -82,6 +79,7 @@ def _on_fullest(name: str, precision: Precision, count: int) -> str:
     return f"{size:.1f} GiB{held}"
 
 
+_money = "{:.2f}".format
 _NAMED = 3
 """Packs that the warning on memory names, those that need the most."""
 
@@ -157,15 +155,7 @@ def to_json(plan: Plan, lanes: int) -> dict[str, Any]:
         "lanes": lanes,
         "makespan_hours": plan.schedule(lanes).makespan / 3600 if plan.packs else 0.0,
         "bytes_kept": bytes_written(plan, 1)[0],
-        "device": {
-            "name": plan.device.name,
-            "memory_bytes": plan.device.memory_bytes,
-            "pace": plan.device.pace,
-            "bf16_pace": plan.device.bf16_pace,
-            "scoring_pace": plan.device.scoring_pace,
-            "bf16_scoring_pace": plan.device.bf16_scoring_pace,
-            "uncertainty": plan.device.uncertainty,
-        },
+        "device": {name: getattr(plan.device, name) for name in _TOLD_OF_DEVICES},
     }
 
 
@@ -177,7 +167,7 @@ def _key(plan: Plan, key: str) -> str | None:
 def device_hours(plan: Plan) -> tuple[float, float]:
     """Device-hours as packed, each base loaded once, and with every run in a process of its own."""
     assert plan.forecaster is not None, "a plan without a device predicts nothing"
-    loads = {pack.bases: plan.forecaster.load_seconds(pack.runs[0]) for pack in plan.packs}
+    loads = {pack.bases: load_seconds(pack.runs[0], plan.device) for pack in plan.packs}
     packed = (START_S + sum(loads.values())) / 3600 + sum(each.hours for each in plan.forecasts)
     return packed, sum(each.hours_alone for each in plan.forecasts)
 
@@ -204,10 +194,12 @@ def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) ->
     """Sentences on device time, on time from start to end with so many devices and workers, on disk space."""
     packed, alone = device_hours(plan)
     one = "device" if plan.device.is_gpu and workers == devices else "worker"
+    origin = "portal gpu-check measures its pace"
+    if plan.device.checked is not None:
+        origin = f"pace of the gpu-check of {plan.device.checked}"
     lines = [
         f"predicted for {plan.device.label}, one {one}: {duration(packed)} as packed "
-        f"({_range(plan, packed, duration)}"
-        f"{_origin(plan.device)}), {duration(alone)} "
+        f"({_range(plan, packed, duration)}; {origin}), {duration(alone)} "
         "unpacked (every run in a process of its own, every task's LoRA after another)"
     ]
     if workers > 1:
@@ -229,13 +221,6 @@ def time_lines(plan: Plan, schedule: Schedule, *, devices: int, workers: int) ->
     return lines
 
 
-def _origin(device: Device) -> str:
-    """Where the device's pace is from."""
-    if device.checked is None:
-        return "; portal gpu-check measures its pace"
-    return f"; pace of the gpu-check of {device.checked}"
-
-
 def cost_line(plan: Plan, price: float, *, share: float, held_hours: float) -> str:
     """The sentence on the price of the work, and of devices that are held for so many hours.
 
@@ -252,10 +237,6 @@ def _range(plan: Plan, value: float, show: Callable[[float], str]) -> str:
     """`2.0 h to 4.5 h`: between what a prediction may be off by, one way and the other."""
     low, high = (show(share * value) for share in plan.device.uncertainty)
     return f"{low} to {high}"
-
-
-def _money(amount: float) -> str:
-    return f"{amount:.2f}"
 
 
 def memory_warning(plan: Plan) -> str | None:

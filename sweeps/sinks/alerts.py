@@ -257,7 +257,12 @@ class AlertWatch:
             self._desk.send("failed", f"failed {digest} {self._told} {self._token}", text)
         for event in events:
             if isinstance(event, WorkerLost):
-                text = f"a worker was lost{_trained_by(event)}"
+                text = "a worker was lost"
+                if event.runs:
+                    more = f" and {len(event.runs) - 1} more" if len(event.runs) > 1 else ""
+                    text += (
+                        f": {event.runs[0].describe()}{more} go on from their last checkpoint, if they can"
+                    )
                 self._desk.send("lost", f"lost {event.pack} {self._token}", text)
 
     def _is_news(self, event: Ended) -> bool:
@@ -281,14 +286,6 @@ class AlertWatch:
             if trouble not in self._troubles:  # a look comes every few seconds
                 self._troubles.add(trouble)
                 self._desk.say(f"alerts: {trouble}")
-
-
-def _trained_by(event: WorkerLost) -> str:
-    """What the lost worker trained, for people."""
-    if not event.runs:
-        return ""
-    more = f" and {len(event.runs) - 1} more" if len(event.runs) > 1 else ""
-    return f": {event.runs[0].describe()}{more} go on from their last checkpoint, if they can"
 
 
 def _read(path: Folder) -> dict[str, _Kept]:
