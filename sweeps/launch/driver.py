@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from portal.config import BaseRef, DeviceKind, RunConfig
+from portal.config import BaseRef, RunConfig
 from portal.data.token_cache import count_truncated
 from portal.storage.paths import Folder, local_place
 from sweeps.launch.executors import (
@@ -278,8 +278,13 @@ class Launch:
     def check(self) -> None:
         """Say what the launch runs on; ValueError for runs that are not for it."""
         device, bases = self.found.device, _bases_of(self.left)
-        if self.wanted.device == "auto":
-            _check_unnamed(device, bases, self.out, UsedDevice.kept(self.out))
+        if (
+            self.wanted.device == "auto"
+        ):  # nobody named it: going on with the one that was found is an accident
+            before = UsedDevice.kept(self.out)
+            check_device_kind(None if before is None else before.device, device, self.out)
+            if before is None or not before.named_for_large_bases:
+                check_sizes(bases, device, advice=_ON_CPUS)
         check_precisions(bases, device)
         self.console.print(f"device: {self.resources}")
         model = None if self.found.hardware is None else self.found.hardware.name
@@ -304,11 +309,15 @@ class Launch:
         lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
         named = self.wanted.device != "auto" and any(large_bases(_bases_of(self.left)))
         UsedDevice(device=self.resources.device, named_for_large_bases=named).keep(self.out)
-        with self._progress(status):
+        finished = (*status.done, *status.failed_for_good)
+        costs, console = self.checked.costs, self.console
+        with ProgressLine(self.study.runs, costs, self.run_store, console, finished=finished):
             while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
                 before = self._saved(plan.status)
                 self._record(plan.packs)
-                self._run_round(self._lane_jobs(plan, layout, rows), lane_s)
+                jobs, scratch = self._lane_jobs(plan, layout, rows), self.out / "scratch" / self.token
+                self.executor.run(LaneRound(jobs, self.resources, scratch, lane_s))
+                self.session.end_round()
                 errors = [error for lane in range(layout.count) if (error := self.session.lane_error(lane))]
                 self.retried.extend(self.carry_out_requests())
                 status = plan.status.refreshed(self.run_store, self.study.runs)
@@ -338,12 +347,6 @@ class Launch:
     def _planner(self) -> Planner:
         """What it predicts is kept for further rounds."""
         return Planner(self.checked, self._recorded)
-
-    def _progress(self, status: StudyStatus) -> ProgressLine:
-        finished = (*status.done, *status.failed_for_good)
-        return ProgressLine(
-            self.study.runs, self.checked.costs, self.run_store, self.console, finished=finished
-        )
 
     def _saved(self, status: StudyStatus) -> tuple[object, ...]:
         """What is saved of the study: its finished runs and the packs' newest checkpoints."""
@@ -377,17 +380,6 @@ class Launch:
             for lane, order in enumerate(plan.lanes(layout.count))
         ]
 
-    def _run_round(self, jobs: Sequence[LaneJob], lane_s: float | None) -> None:
-        self.executor.run(
-            LaneRound(
-                jobs=jobs,
-                resources=self.resources,
-                scratch=self.out / "scratch" / self.token,
-                lane_s=lane_s,
-            )
-        )
-        self.session.end_round()
-
     def carry_out_requests(self) -> list[str]:
         """Do what people ask of the study's runs, while no lane works; those that are to be tried again."""
         return RunRequests(self.out).carry_out(self.study.by_key, local_place(self.out) / "logs")
@@ -402,17 +394,6 @@ _ON_CPUS = (
     "this launch is on CPUs; `portal sweep run` with --gpus N waits for GPUs, and with --device cpu (or "
     "`device: cpu` in the study) it trains on CPUs all the same"
 )
-
-
-def _check_unnamed(
-    found: DeviceKind, bases: Sequence[BaseRef], out: Folder, before: UsedDevice | None
-) -> None:
-    """ValueError where going on with the device that was found must be an accident, as nobody named it: the
-    folder's runs are of another kind, or a base is large and no launch with such bases named it before.
-    """
-    check_device_kind(None if before is None else before.device, found, out)
-    if before is None or not before.named_for_large_bases:
-        check_sizes(bases, found, advice=_ON_CPUS)
 
 
 def launch_result(

@@ -91,7 +91,8 @@ def _run_lane(
     if job.lane in grouped:
         _train_lane(job, scratch=scratch, resources=resources)
     else:
-        _plain_lane(job)
+        with _lane_process(job):
+            run_lane(job, lambda packs: tune.report({"packs": packs}))
 
 
 def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> None:
@@ -111,17 +112,14 @@ def _train_lane(job: LaneJob, *, scratch: str, resources: dict[str, float]) -> N
             now = time.monotonic()
             if now - began > 2 * waits_s:  # meanwhile it has worked
                 give_up = now + ROOM_S
-            if job.workers > 1 or not _is_without_room(error) or now > give_up:
+            # The class of Train's error after it has waited for resources in vain is no public name.
+            has_room = type(error.controller_failure).__name__ != "WorkerGroupStartupTimeoutError"
+            if job.workers > 1 or has_room or now > give_up:
                 raise
             release_lane(job)
             if not _has_work(job):
                 break
     tune.report({"lane": job.lane})
-
-
-def _is_without_room(error: ControllerError) -> bool:
-    """Whether Train has waited for the worker group's resources in vain; its class is no public name."""
-    return type(error.controller_failure).__name__ == "WorkerGroupStartupTimeoutError"
 
 
 def _has_work(job: LaneJob) -> bool:
@@ -160,12 +158,6 @@ def _train_worker(config: dict[str, Any]) -> None:
         take_gpus([device.index for device in get_devices()])
     with _lane_process(job, rank=group.rank):
         run_lane(job, lambda packs: train.report({"packs": packs}), group=group)
-
-
-def _plain_lane(job: LaneJob) -> None:
-    """The lane in the trial's own process."""
-    with _lane_process(job):
-        run_lane(job, lambda packs: tune.report({"packs": packs}))
 
 
 @contextmanager

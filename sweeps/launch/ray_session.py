@@ -138,14 +138,9 @@ def nodes_refusing(check: Callable[[], object], device: DeviceKind) -> dict[str,
     return {node["NodeManagerHostname"]: said for node, said in found if said is not None}
 
 
-@ray.remote(num_cpus=0)
-def _ask(check: Callable[[], object]) -> str | None:
-    return refusal(check)
-
-
-@ray.remote(num_cpus=0, max_calls=1)  # its process ends, and gives back what it took of the GPU
-def _look_at_gpus() -> FoundGpu | None:
-    return find_gpu()
+_ask = ray.remote(num_cpus=0)(refusal)
+_look_at_gpus = ray.remote(num_cpus=0, max_calls=1)(find_gpu)
+"""Its process ends, and gives back what it took of the GPU."""
 
 
 def _gpus_found(console: Console) -> list[FoundGpu | None]:

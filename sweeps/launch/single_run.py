@@ -119,7 +119,7 @@ def source_run(
         parts["text"] = {"encoder": encoder.name, "encoder_sha256": encoder.sha256}
         known = request.suite.described(request.tasks)
         descriptions = {task: each.phrasings for task, each in known.items()}
-    return SingleRun(_config("source", bases, request, parts, descriptions=descriptions), request)
+    return _single_run("source", bases, request, parts, descriptions=descriptions)
 
 
 def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRun:
@@ -127,7 +127,7 @@ def port_run(artifact: str | Path, base: str, request: TrainRequest) -> SingleRu
     source = Artifact.load(artifact)
     for task in request.tasks:
         source.task_index(task)
-    return _run_from(source, "portal", base, request)
+    return _single_run("portal", (base,), request, _parts_of(source), folder=source.folder)
 
 
 def teach_run(
@@ -171,7 +171,9 @@ def teach_run(
         known = _described(request.suite, request.tasks, description)
         descriptions = {task: each.unseen for task, each in known.items()}
     needed = () if request.examples == 0 else ("train",)
-    single = _run_from(source, method, base, request, train, descriptions, splits=needed)
+    single = _single_run(
+        method, (base,), request, _parts_of(source), train, descriptions, needed, folder=source.folder
+    )
     source.check_base(outline_base(base, revision=single.config.bases[0].revision))
     return single
 
@@ -187,27 +189,17 @@ def _described(suite: Suite, tasks: Sequence[str], description: str | None) -> d
     return {tasks[0]: Descriptions((description,))}
 
 
-def _run_from(
-    source: Artifact,
-    method: Method,
-    base: str,
-    request: TrainRequest,
-    train: Mapping[str, Any] = _LAST,
-    descriptions: Mapping[str, tuple[str, ...]] | None = None,
-    splits: Sequence[str] = SPLITS,
-) -> SingleRun:
-    digest = file_sha256(source.folder / WEIGHTS)[:16]  # as long as a run's key
-    parts = {
+def _parts_of(source: Artifact) -> dict[str, Any]:
+    """What a run that starts from the artifact has of it."""
+    return {
         "adapter": source.config.adapter.model_dump(),
         "hypernet": source.config.hypernet.model_dump(),
-        "source": digest,
+        "source": file_sha256(source.folder / WEIGHTS)[:16],  # as long as a run's key
         "source_bases": (source.config.base_model_name_or_path,),
     }
-    config = _config(method, (base,), request, parts, train, descriptions, splits)
-    return SingleRun(config, request, {digest: source.folder})
 
 
-def _config(
+def _single_run(
     method: Method,
     bases: Sequence[str],
     request: TrainRequest,
@@ -215,10 +207,12 @@ def _config(
     train: Mapping[str, Any] = _LAST,
     descriptions: Mapping[str, tuple[str, ...]] | None = None,
     splits: Sequence[str] = SPLITS,
-) -> RunConfig:
-    """The whole config: bases pinned, data hashed, the rank inside every width.
+    *,
+    folder: Path | None = None,
+) -> SingleRun:
+    """The run with its whole config: bases pinned, data hashed, the rank inside every width.
 
-    ValueError for a task without rows in one of the `splits`.
+    `folder` holds the artifact that it starts from. ValueError for a task without rows in one of `splits`.
     """
     recipe, suite, tasks = find_recipe(request.recipe), request.suite, request.tasks
     given = {} if request.epochs is None else {"epochs": request.epochs}
@@ -243,7 +237,7 @@ def _config(
     }
     run = validated(RunConfig, values)
     check_shapes([run])
-    return run
+    return SingleRun(run, request, {} if folder is None else {parts["source"]: folder})
 
 
 def check_place(out: Path) -> None:

@@ -7,10 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -109,9 +108,7 @@ class ProgressLine:
         self._finished = FinishedRuns(store, finished)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="portal-progress", daemon=True)
-        self._first: dict[
-            int, tuple[float, float]
-        ] = {}  # stage -> (time, share) when it was first seen moving
+        self._first: dict[int, tuple[float, float]] = {}  # by stage: time and share when first seen moving
 
     def __enter__(self) -> "ProgressLine":
         self._thread.start()
@@ -196,8 +193,9 @@ def streams_to(log: Path, console: Console) -> Iterator[None]:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     saved = {number: os.dup(number) for number in (_STDOUT, _STDERR)}
-    own = console.file
-    number = _number_of(own)
+    own, number = console.file, None
+    with suppress(AttributeError, OSError, ValueError):  # a stream without a descriptor
+        number = own.fileno()
     sys.stdout.flush()
     sys.stderr.flush()
     with log.open("ab") as file:
@@ -218,14 +216,6 @@ def streams_to(log: Path, console: Console) -> Iterator[None]:
             console.file = own
 
 
-def _number_of(file: object) -> int | None:
-    """The descriptor behind a stream; None where there is none."""
-    try:
-        return file.fileno()  # type: ignore[attr-defined]
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -239,13 +229,9 @@ def termination_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _interrupt) for number in _STOPPING}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _STOPPING}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
