@@ -122,7 +122,11 @@ def check_device(
         for name, check in checks.items():
             for line in until_error(check(world)):
                 note(name, line)
-        rates = _rates(world, out, partial(note, "rates"))
+        rates = None
+        try:
+            rates = measure(world.device, out, has_bf16=world.own_precision is not None)
+        except ERRORS as error:
+            note("rates", failed(error))
         own, halved = _paces(
             world, rates, partial(note, "speed"), lambda: time.monotonic() - started > LAST_START_S
         )
@@ -145,15 +149,6 @@ def check_device(
     write_json_atomic(out / RECORD, record.to_json())
     record.known().keep()
     return record
-
-
-def _rates(world: CheckWorld, out: Path, tell: Tell) -> Rates | None:
-    """The rates, or None, with a line on why there are none."""
-    try:
-        return measure(world.device, out, has_bf16=world.own_precision is not None)
-    except ERRORS as error:
-        tell(failed(error))
-        return None
 
 
 @dataclass(frozen=True)

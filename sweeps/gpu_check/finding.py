@@ -1,5 +1,6 @@
 """`Finding`: a line of a check: what was measured, and whether that is as it must be."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -33,35 +34,22 @@ class Finding:
         return f"{self.level}  {self.what}{measured}{bound}{note}"
 
 
-def at_most(
-    what: str, value: float, bound: float, *, unit: str = "", otherwise: Level = "FAIL", note: str = ""
-) -> Finding:
-    """PASS where the value is at most the bound, else `otherwise` with the note: so is what is no number."""
-    level: Level = "PASS" if value <= bound else otherwise
-    return Finding(level, what, value, unit, f"at most {bound:g}", note if level != "PASS" else "")
-
-
-def at_least(
-    what: str, value: float, bound: float, *, unit: str = "", otherwise: Level = "FAIL", note: str = ""
-) -> Finding:
-    """PASS where the value is at least the bound, else `otherwise` with the note: so is what is no number."""
-    level: Level = "PASS" if value >= bound else otherwise
-    return Finding(level, what, value, unit, f"at least {bound:g}", note if level != "PASS" else "")
-
-
-def between(
+def bounded(
     what: str,
     value: float,
-    low: float,
-    high: float,
     *,
+    least: float = -math.inf,
+    most: float = math.inf,
     unit: str = "",
     otherwise: Level = "FAIL",
     note: str = "",
 ) -> Finding:
     """PASS where the value is within the bounds, else `otherwise` with the note: so is what is no number."""
-    level: Level = "PASS" if low <= value <= high else otherwise
-    return Finding(level, what, value, unit, f"{low:g} to {high:g}", note if level != "PASS" else "")
+    level: Level = "PASS" if least <= value <= most else otherwise
+    bound = f"{least:g} to {most:g}"
+    if math.inf in (-least, most):
+        bound = f"at most {most:g}" if most < math.inf else f"at least {least:g}"
+    return Finding(level, what, value, unit, bound, note if level != "PASS" else "")
 
 
 def failed(error: Exception) -> Finding:

@@ -16,7 +16,7 @@ import torch
 
 from portal.bases.base import load_base
 from portal.config import BaseRef, DeviceKind
-from sweeps.gpu_check.finding import Finding, at_most
+from sweeps.gpu_check.finding import Finding, bounded
 from sweeps.gpu_check.shape import ShapeWorld, random_base
 from sweeps.gpu_check.speed import seconds_per_step, work_of
 from sweeps.planning.cost_model import forward_tokens, peak_memory
@@ -85,13 +85,13 @@ def check_neighbours(steps: Steps, count: int) -> tuple[tuple[Finding, Finding],
     else:
         ratio, whose = fmean(own.together for own in times) / alone, f"{count} workers at once over one's"
         note = "CPU cores, or the bandwidth of memory, are too few for them"
-    line = at_most(f"{name}: a step of {whose}", ratio, BOUND, otherwise="WARN", note=note)
+    line = bounded(f"{name}: a step of {whose}", ratio, most=BOUND, otherwise="WARN", note=note)
     losses = [own.loss for own in times]
     apart = max(losses) - min(losses) if all(map(math.isfinite, losses)) else math.nan
     what = f"{name}: losses of the same step by {count} workers, apart"
     listed = ", ".join(f"{loss:.5g}" for loss in losses)
     bound = LOSS_BOUNDS[steps.kind]
-    return (line, at_most(what, apart, bound, unit="nats per token", note=f"by worker: {listed}")), ratio
+    return (line, bounded(what, apart, most=bound, unit="nats per token", note=f"by worker: {listed}")), ratio
 
 
 def step_times(number: int, *, steps: Steps) -> Times:

@@ -12,7 +12,7 @@ from portal.device import torch_threads, usable_cores
 from portal.evaluate.loglikelihood import Scored, score_rows
 from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.training.pack import Pack
-from sweeps.gpu_check.finding import Finding, at_least, at_most, skipped
+from sweeps.gpu_check.finding import Finding, bounded, skipped
 from sweeps.gpu_check.world import LABELS, SLIDING, TARGET, CheckWorld, Where, distance, gradient
 
 FP32_BOUND = 1e-4
@@ -37,13 +37,14 @@ def check_gradients(world: CheckWorld) -> Iterator[Finding]:
         packed = packed_gradients(world, LABELS, "fp32", base)
         for label in LABELS:
             what = f"{base}, {label}: gradient of a step in fp32, packed on the device, off one CPU thread's"
-            yield at_most(what, distance(packed[label], alone[label]), FP32_BOUND, unit="of its norm")
+            yield bounded(what, distance(packed[label], alone[label]), most=FP32_BOUND, unit="of its norm")
         if world.own_precision is None:
             continue
         rounded = packed_gradients(world, LABELS, "own", base)
         for label in LABELS:
             what = f"{base}, {label}: cosine of the gradient in bf16 with that in fp32"
-            yield at_least(what, _cosine(rounded[label], alone[label]), BF16_COSINE)
+            ours, theirs = rounded[label].double(), alone[label].double()
+            yield bounded(what, float(torch.cosine_similarity(ours, theirs, dim=0)), least=BF16_COSINE)
     if world.own_precision is None:
         yield skipped("gradients in bf16", "this CPU has no bf16 instructions")
 
@@ -60,7 +61,7 @@ def check_scores(world: CheckWorld) -> Iterator[Finding]:
             for ours, theirs in zip(item.scores, scores, strict=True)
         )
         what = f"{base}: scores in fp32, packed on the device, off one forward per choice on the CPU"
-        yield at_most(what, apart, SCORE_BOUND_NATS, unit="nats")
+        yield bounded(what, apart, most=SCORE_BOUND_NATS, unit="nats")
         if world.own_precision is not None:
             yield from _compare_rounded(base, score_rows(world.base(base, "own"), rows), packed)
 
@@ -78,11 +79,11 @@ def check_resume(world: CheckWorld) -> Iterator[Finding]:
         assert found is not None, "a checkpoint that was written is there"
         new.restore(found.tensors, found.meta)
         lost = sum(not torch.equal(tensor, old.tensors()[name]) for name, tensor in new.tensors().items())
-        yield at_most(f"{label}: tensors that a checkpoint did not bring back", lost, 0)
+        yield bounded(f"{label}: tensors that a checkpoint did not bring back", lost, most=0)
     _step(resumed, _STEPS - _SAVED_AT)
     for label, ours, theirs in zip(LABELS, resumed.learners, unbroken.learners, strict=True):
         apart = distance(gradient(ours), gradient(theirs))
-        yield at_most(f"{label}: gradient after a resume off the unbroken run's", apart, bound)
+        yield bounded(f"{label}: gradient after a resume off the unbroken run's", apart, most=bound)
 
 
 def reference_gradient(world: CheckWorld, label: str, base: str) -> Tensor:
@@ -107,18 +108,14 @@ def _step(pack: Pack, count: int) -> None:
         pack.step()
 
 
-def _cosine(ours: Tensor, theirs: Tensor) -> float:
-    return float(torch.cosine_similarity(ours.double(), theirs.double(), dim=0))
-
-
 def _compare_rounded(base: str, rounded: Sequence[Scored], exact: Sequence[Scored]) -> Iterator[Finding]:
     """The lines on scores in bf16: likeliest choices of rows that fp32 decides, and ties."""
     pairs = zip(rounded, exact, strict=True)
     same = [_likeliest(ours) == _likeliest(theirs) for ours, theirs in pairs if _lead(theirs) > _DECIDED_NATS]
     what = f"{base}: rows led by over {_DECIDED_NATS:g} nats whose likeliest choice is the same in bf16"
-    yield at_least(what, sum(same) / len(same) if same else math.nan, AGREEMENT)
+    yield bounded(what, sum(same) / len(same) if same else math.nan, least=AGREEMENT)
     ties = sum(item.is_tied for item in rounded) / len(rounded)
-    yield at_most(f"{base}: rows whose likeliest choices tie in bf16", ties, TIES)
+    yield bounded(f"{base}: rows whose likeliest choices tie in bf16", ties, most=TIES)
 
 
 def _likeliest(item: Scored) -> int:

@@ -149,22 +149,7 @@ def random_rows(vocabulary: int) -> RowTable:
         for number, length in enumerate(lengths.astype(int)):
             prompt = tuple(draw.integers(3, vocabulary, length).tolist())
             offered = tuple(tuple(draw.integers(3, vocabulary, answer).tolist()) for _ in range(choices))
-            sizes = (4 * answer,) * choices
-            rows += [
-                TokenRow(
-                    task,
-                    str(number),
-                    split,
-                    str(number),
-                    prompt,
-                    offered,
-                    number % choices,
-                    sizes,
-                    sizes,
-                    sizes,
-                    (0,) * choices,
-                    0,
-                )
-                for split in SPLITS
-            ]
+            name, gold, sizes = str(number), number % choices, (4 * answer,) * choices
+            counts = (sizes, sizes, sizes, (0,) * choices, 0)
+            rows += [TokenRow(task, name, split, name, prompt, offered, gold, *counts) for split in SPLITS]
     return RowTable(rows)

@@ -18,7 +18,7 @@ from portal.training.evaluator import Evaluator
 from portal.training.pack import Pack
 from portal.training.result_rows import Evaluation
 from portal.training.worker_group import WorkerGroup
-from sweeps.gpu_check.finding import Finding, between, left_out, skipped, until_error
+from sweeps.gpu_check.finding import Finding, bounded, left_out, skipped, until_error
 from sweeps.gpu_check.shape import LENGTHS, ShapeWorld
 from sweeps.planning.cost_model import Execution, forward_tokens, peak_memory, scoring_seconds, step_seconds
 from sweeps.planning.devices import Device
@@ -187,8 +187,9 @@ def time_scoring(world: ShapeWorld, learner: Learner, tasks: Sequence[str]) -> t
 def check_peak(what: str, measured_bytes: float, predicted_bytes: float) -> Finding:
     """The line of a peak of memory beside what a plan predicts."""
     share, note = measured_bytes / predicted_bytes, "plans may choose packs that are too large, or too small"
+    least, most = MEMORY_BOUNDS
     line = f"{what}: peak memory over the forecast"
-    return between(line, share, *MEMORY_BOUNDS, otherwise="WARN", note=note)
+    return bounded(line, share, least=least, most=most, otherwise="WARN", note=note)
 
 
 def work_of(world: ShapeWorld) -> Work:
@@ -213,4 +214,5 @@ def work_of(world: ShapeWorld) -> Work:
 def _over_forecast(what: str, ratio: float) -> Finding:
     """A measured time over what a plan predicts for it, which warns where it is off."""
     note = "plans for this machine are off by that"
-    return between(f"{what} over the forecast", ratio, *PACE_BOUNDS, otherwise="WARN", note=note)
+    least, most = PACE_BOUNDS
+    return bounded(f"{what} over the forecast", ratio, least=least, most=most, otherwise="WARN", note=note)

@@ -15,7 +15,7 @@ from portal.config import DeviceKind
 from portal.device import ATTAINED
 from sweeps.gpu_check import check, speed
 from sweeps.gpu_check.check import RECORD, DeviceRecord, check_device
-from sweeps.gpu_check.finding import Finding, at_most
+from sweeps.gpu_check.finding import Finding, bounded
 from sweeps.gpu_check.neighbours import BOUND, Steps
 from sweeps.gpu_check.rates import Rates
 from sweeps.gpu_check.shape import BATCH, ShapeWorld
@@ -35,15 +35,15 @@ def _one_worker(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def good(world: CheckWorld) -> Iterator[Finding]:
-    yield at_most("error", 0.5, 1.0)
+    yield bounded("error", 0.5, most=1.0)
 
 
 def unmeasured(world: CheckWorld) -> Iterator[Finding]:
-    yield at_most("error", math.nan, 1.0)
+    yield bounded("error", math.nan, most=1.0)
 
 
 def broken(world: CheckWorld) -> Iterator[Finding]:
-    yield at_most("error", 0.5, 1.0)
+    yield bounded("error", 0.5, most=1.0)
     raise RuntimeError("the device has\nfallen off the bus")
 
 
@@ -119,7 +119,7 @@ def test_what_was_measured_of_a_gpu_is_known_to_plans() -> None:
         write_bytes_per_s=1e9,
     )
     name, date = "NVIDIA H100 80GB HBM3", "2026-12-01T07:00:00+00:00"
-    findings = {"a": (at_most("error", 0.5, 1.0),)}
+    findings = {"a": (bounded("error", 0.5, most=1.0),)}
     paces = (1.3, 1.4, None, None, None, 1.6, None)
     record = DeviceRecord("cuda", name, date, rates, "qwen3-1.7b", *paces, findings, 60.0)
 
@@ -142,7 +142,7 @@ def test_what_workers_take_from_each_other_is_known_to_plans_of_several_cores(
         ref = steps.base
         asked.append((ref.name, ref.precision, steps.kind, steps.is_random, steps.batch, count))
         assert steps.device.memory_bytes == plain_cpu(1).memory_bytes / 2
-        return (at_most("a step of two workers at once", 1.5, BOUND, otherwise="WARN"),), 1.5
+        return (bounded("a step of two workers at once", 1.5, most=BOUND, otherwise="WARN"),), 1.5
 
     monkeypatch.setattr(CheckWorld, "workers", 2)
     monkeypatch.setattr(check, "check_neighbours", beside)
