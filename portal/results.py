@@ -390,6 +390,12 @@ RUNS = pa.schema(
     metadata=METADATA,
 )
 
+RUN_TABLES = {RESULTS_FILE: RESULTS, PREDICTIONS_FILE: PREDICTIONS, GENERATIONS_FILE: GENERATIONS}
+"""The schemas of the tables that evaluations leave, by file name."""
+_BESIDE = {LATENTS_FILE: LATENTS, LOSSES_FILE: LOSSES, QUESTIONS_FILE: QUESTIONS, RUNS_FILE: RUNS}
+SCHEMAS: dict[str, pa.Schema] = {**RUN_TABLES, **_BESIDE}
+"""Those of all tables of runs and of studies."""
+
 State = Literal["done", "failed", "paused", "stopped", "missing"]
 STATES: tuple[State, ...] = get_args(State)
 _KEY = re.compile(r"[0-9a-f]{16}")

@@ -186,13 +186,13 @@ class WorkloadEstimator:
         }
         most = max(_LEAST_PER_TASK, min(_MOST_PER_TASK, _SAMPLE // len(tasks)))
         examples = {task: suite.examples(task, "validation")[:most] for task in tasks}
-        self._unknown = _Sample.guessed(examples)
+        self._unknown: _Sample = {task: _guess(own) for task, own in examples.items()}
         counted: dict[str, _Sample] = {}  # bases of a family share their tokenizer
         self._samples = {}
         for base, tokenizer in (tokenizers or {}).items():
             definition = tokenizer.backend_tokenizer.to_str()
             if definition not in counted:
-                counted[definition] = _Sample.counted(examples, tokenizer, max_prompt)
+                counted[definition] = _counted(examples, tokenizer, max_prompt)
             self._samples[base] = counted[definition]
         self._weights: dict[str, int] = {}
         self._writings: dict[tuple[object, ...], Writing] = {}
@@ -228,7 +228,7 @@ class WorkloadEstimator:
         if train.balance == "rows":
             return dict.fromkeys(tasks, train.batch_size)
         sample = self._samples.get(run.bases[0].name, self._unknown)
-        return balanced_sizes(train.batch_size, {task: max(1.0, sample.of(task).answer) for task in tasks})
+        return balanced_sizes(train.batch_size, {task: max(1.0, sample[task].answer) for task in tasks})
 
     def _work(self, run: RunConfig, steps: int, rows_per_step: float, evaluations: "_Evaluations") -> Work:
         validated, tested = (
@@ -238,14 +238,14 @@ class WorkloadEstimator:
         writing = self._writing(run, evaluations)
         own = [self._samples.get(ref.name, self._unknown) for ref in run.bases]
         sampled = run.data.trained_tasks or run.data.tasks  # a run of other tasks' latents trains none
-        rows = [[each.of(task) for task in sampled] for each in own]
+        rows = [[each[task] for task in sampled] for each in own]
         trained = [task for of_base in rows for task in of_base]
         scored = [
-            each.of(task).scored(in_one_row=base_takes_branches(ref.name))
+            each[task].scored(in_one_row=base_takes_branches(ref.name))
             for ref, each in zip(run.bases, own, strict=True)
             for task in run.data.tasks
         ]
-        packed = fmean(_mean_tokens(sizes) for sizes, _ in scored)
+        packed = fmean(fmean(longest * rows for longest, rows in sizes) for sizes, _ in scored)
         return Work(
             steps=steps,
             rows_per_step=rows_per_step,
@@ -270,7 +270,7 @@ class WorkloadEstimator:
         key = base, tasks, eval_size, evaluations
         if key not in self._sets:
             sample, in_one_row = self._samples.get(base, self._unknown), base_takes_branches(base)
-            sizes = {task: sample.of(task).scored(in_one_row=in_one_row)[0] for task in tasks}
+            sizes = {task: sample[task].scored(in_one_row=in_one_row)[0] for task in tasks}
             computed = (evaluations.validation_computed, evaluations.test_computed)
             self._sets[key] = tuple(
                 ScoredSet(min(eval_size, self._num_scored[split][task]), times, sizes[task])
@@ -303,23 +303,21 @@ class WorkloadEstimator:
         base = run.bases[0].name
         key = base, tuple(run.data.answers.items()), run.data.eval_size, splits
         if key not in self._writings:
-            self._writings[key] = self._count_written(run, base, splits)
+            sample = self._samples.get(base, self._unknown)
+            tokens = {task: sample[task].written for task in run.data.answers}
+            rows = [
+                row
+                for split in splits
+                for task, own in tokens.items()
+                for row in islice(cycle(own), min(run.data.eval_size, self._num_scored[split][task]))
+            ]
+            most = (
+                max(prompt for prompt, _ in own) + run.data.answers[task].max_new_tokens
+                for task, own in tokens.items()
+            )
+            is_continuous = base_takes_branches(base)
+            self._writings[key] = Writing.of(rows, max(most, default=1), is_continuous=is_continuous)
         return self._writings[key]
-
-    def _count_written(self, run: RunConfig, base: str, splits: tuple[str, ...]) -> Writing:
-        sample = self._samples.get(base, self._unknown)
-        tokens = {task: sample.of(task).written for task in run.data.answers}
-        rows = [
-            row
-            for split in splits
-            for task, own in tokens.items()
-            for row in islice(cycle(own), min(run.data.eval_size, self._num_scored[split][task]))
-        ]
-        most = (
-            max(prompt for prompt, _ in own) + run.data.answers[task].max_new_tokens
-            for task, own in tokens.items()
-        )
-        return Writing.of(rows, max(most, default=1), is_continuous=base_takes_branches(base))
 
     def cost(self, run: RunConfig, work: Work) -> float:
         """Multiply-adds of the frozen base in a run; the order of packs depends on them."""
@@ -365,36 +363,21 @@ class _TaskTokens:
         return (self.packed, self.read_packed) if in_one_row else (self.apart, self.read_apart)
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """The tokens of sampled rows, by task."""
+_Sample = Mapping[str, _TaskTokens]
+"""The tokens of sampled rows, by task."""
 
-    by_task: Mapping[str, _TaskTokens]
 
-    def of(self, task: str) -> _TaskTokens:
-        return self.by_task[task]
-
-    @staticmethod
-    def guessed(examples: Mapping[str, Sequence[Example]]) -> "_Sample":
-        """What they would be at four characters per token."""
-        return _Sample({task: _guess(own) for task, own in examples.items()})
-
-    @staticmethod
-    def counted(
-        examples: Mapping[str, Sequence[Example]], tokenizer: PreTrainedTokenizerBase, max_prompt: int
-    ) -> "_Sample":
-        """What the tokenizer makes of them."""
-        rows = iter(
-            encode_examples(
-                ((each, "validation") for own in examples.values() for each in own),
-                tokenizer,
-                max_prompt=max_prompt,
-            )
-        )
-        return _Sample({task: _count(list(islice(rows, len(own)))) for task, own in examples.items()})
+def _counted(
+    examples: Mapping[str, Sequence[Example]], tokenizer: PreTrainedTokenizerBase, max_prompt: int
+) -> _Sample:
+    """What the tokenizer makes of them."""
+    texts = ((each, "validation") for own in examples.values() for each in own)
+    rows = iter(encode_examples(texts, tokenizer, max_prompt=max_prompt))
+    return {task: _count(list(islice(rows, len(own)))) for task, own in examples.items()}
 
 
 def _guess(examples: Sequence[Example]) -> _TaskTokens:
+    """What they would be at four characters per token."""
     choices = [[len(choice) / _CHARS_PER_TOKEN for choice in each.choices] for each in examples]
     answers = [len(each.choices[each.gold]) / _CHARS_PER_TOKEN for each in examples]
     prompts = [len(each.prompt) / _CHARS_PER_TOKEN for each in examples]
@@ -419,11 +402,6 @@ def _count(rows: Sequence[TokenRow]) -> _TaskTokens:
         fmean(sum(row.scored_tokens) for row in rows),
         tuple((len(row.prompt), row.scored_tokens[row.gold]) for row in rows),
     )
-
-
-def _mean_tokens(sizes: Sequence[tuple[int, int]]) -> float:
-    """Mean tokens of a question, of (longest row, rows) of each."""
-    return fmean(longest * rows for longest, rows in sizes)
 
 
 SAMPLED_STEPS = 4

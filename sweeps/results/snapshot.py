@@ -15,13 +15,10 @@ import pyarrow.compute as pc
 from portal.bases.registry import weights_note
 from portal.config import RunConfig
 from portal.results import (
-    GENERATIONS,
     GENERATIONS_FILE,
-    LATENTS,
     LATENTS_FILE,
     LOSSES,
     LOSSES_FILE,
-    PREDICTIONS,
     PREDICTIONS_FILE,
     QUESTIONS,
     QUESTIONS_FILE,
@@ -30,6 +27,7 @@ from portal.results import (
     RUNS,
     RUNS_FILE,
     SCHEMA_VERSION,
+    SCHEMAS,
     STUDY_FILE,
     AbsentRun,
     Fact,
@@ -54,10 +52,12 @@ from sweeps.study.manifest import StudyManifest, record_manifest
 RESULTS_FOLDER = "results"
 COLLECTED_FILE = "collected.json"
 """Beside the tables, written last: which runs they hold and which had failed."""
-_RESULT_ORDER = ("method", "base", "size", "seed", "run", "task", "epoch", "split")
-_PREDICTION_ORDER = ("run", "task", "epoch", "split", "example")
-_GENERATION_ORDER = (*_PREDICTION_ORDER, "base")
-_LATENT_ORDER = ("run", "task")
+_ORDER = {
+    RESULTS_FILE: ("method", "base", "size", "seed", "run", "task", "epoch", "split"),
+    PREDICTIONS_FILE: ("run", "task", "epoch", "split", "example"),
+    GENERATIONS_FILE: ("run", "task", "epoch", "split", "example", "base"),
+    LATENTS_FILE: ("run", "task"),
+}
 
 
 def tables_folder(out: Folder, study: str) -> Folder:
@@ -101,24 +101,23 @@ def collect(study: StudyManifest, out: Folder, done: Collection[str] | None = No
         )
     for run in finished:
         store.verify(run.key, (RESULTS_FILE, PREDICTIONS_FILE))
-    results = _joined(store, finished, RESULTS_FILE, RESULTS)
-    results = _filled(results, "study", [study.name] * results.num_rows)
-    of_rows = results["run"].to_pylist()
-    results = _filled(results, "label", [study.labels[key] for key in of_rows])
+    results = _joined(store, finished, RESULTS_FILE)
     best = {run.key: _keeps_best(run, study) for run in finished}
-    results = _filled(results, "keeps_best", [best[key] for key in of_rows])
-    predictions = _joined(store, finished, PREDICTIONS_FILE, PREDICTIONS)
+    own: dict[str, Mapping[str, Any]] = {"label": study.labels, "keeps_best": best}
+    own["study"] = dict.fromkeys(best, study.name)
+    for column, by_run in own.items():  # which only the study knows: a run may be in several
+        place, field = results.schema.get_field_index(column), RESULTS.field(column)
+        values = pa.array([by_run[key] for key in results["run"].to_pylist()], field.type)
+        results = results.set_column(place, field, values)
     folder = tables_folder(out, study.name)
-    write_table(_sorted(results, _RESULT_ORDER).cast(RESULTS), folder / RESULTS_FILE)
-    write_table(_sorted(predictions, _PREDICTION_ORDER), folder / PREDICTIONS_FILE)
-    _write_where_left(store, finished, folder / LATENTS_FILE, LATENTS, _LATENT_ORDER)
-    _write_where_left(store, finished, folder / GENERATIONS_FILE, GENERATIONS, _GENERATION_ORDER)
+    _write_sorted(results.cast(RESULTS), folder / RESULTS_FILE)
+    _write_sorted(_joined(store, finished, PREDICTIONS_FILE), folder / PREDICTIONS_FILE)
+    _write_where_left(store, finished, folder / LATENTS_FILE)
+    _write_where_left(store, finished, folder / GENERATIONS_FILE)
     return folder
 
 
-def _write_where_left(
-    store: RunStore, runs: Sequence[RunConfig], path: Folder, schema: pa.Schema, order: tuple[str, ...]
-) -> None:
+def _write_where_left(store: RunStore, runs: Sequence[RunConfig], path: Folder) -> None:
     """The table of the runs that have left one of this name; no file where none has."""
     having = [run for run in runs if path.name in (store.digests(run.key) or {})]
     if not having:
@@ -126,7 +125,7 @@ def _write_where_left(
         return
     for run in having:
         store.verify(run.key, (path.name,))
-    write_table(_sorted(_joined(store, having, path.name, schema), order), path)
+    _write_sorted(_joined(store, having, path.name), path)
 
 
 def _keeps_best(run: RunConfig, study: StudyManifest) -> bool | None:
@@ -136,20 +135,14 @@ def _keeps_best(run: RunConfig, study: StudyManifest) -> bool | None:
     return None if run.train is None else run.train.keep == "best_validation"
 
 
-def _joined(store: RunStore, runs: Sequence[RunConfig], name: str, schema: pa.Schema) -> pa.Table:
-    return pa.concat_tables([read_table(store.run_folder(run.key) / name, schema) for run in runs])
+def _joined(store: RunStore, runs: Sequence[RunConfig], name: str) -> pa.Table:
+    return pa.concat_tables([read_table(store.run_folder(run.key) / name, SCHEMAS[name]) for run in runs])
 
 
-def _filled(results: pa.Table, column: str, values: Sequence[Any]) -> pa.Table:
-    """The table with a column that only the study knows: a run may be in several studies."""
-    place, field = results.schema.get_field_index(column), RESULTS.field(column)
-    return results.set_column(place, field, pa.array(values, field.type))
-
-
-def _sorted(table: pa.Table, columns: tuple[str, ...]) -> pa.Table:
-    """The rows sorted and in one chunk, so that equal rows make equal files."""
-    order = pc.sort_indices(table, sort_keys=[(column, "ascending") for column in columns])
-    return table.take(order).combine_chunks()
+def _write_sorted(table: pa.Table, path: Folder) -> None:
+    """Write the rows sorted and in one chunk, so that equal rows make equal files."""
+    order = pc.sort_indices(table, sort_keys=[(column, "ascending") for column in _ORDER[path.name]])
+    write_table(table.take(order).combine_chunks(), path)
 
 
 MOST_LOG_LINES = 30
@@ -171,8 +164,10 @@ def write_run_details(study: StudyManifest, out: Folder, status: StudyStatus, re
     losses = [_losses(run.key, store) for run in study.runs]
     _write_unless_empty(pa.concat_tables([LOSSES.empty_table(), *losses]), results / LOSSES_FILE)
     paths = [questions_path(out, each) for each in dict.fromkeys(run.data.data_hash for run in study.runs)]
-    questions = [_of_tasks(read_table(path, QUESTIONS), study) for path in paths if path.is_file()]
-    _write_unless_empty(pa.concat_tables([QUESTIONS.empty_table(), *questions]), results / QUESTIONS_FILE)
+    known = [read_table(path, QUESTIONS) for path in paths if path.is_file()]
+    questions = pa.concat_tables([QUESTIONS.empty_table(), *known])
+    is_own = pc.is_in(questions["task"], value_set=pa.array(study.tasks, pa.string()))
+    _write_unless_empty(questions.filter(is_own), results / QUESTIONS_FILE)
 
 
 def _write_unless_empty(table: pa.Table, path: Folder) -> None:
@@ -180,10 +175,6 @@ def _write_unless_empty(table: pa.Table, path: Folder) -> None:
         write_table(table.combine_chunks(), path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _of_tasks(questions: pa.Table, study: StudyManifest) -> pa.Table:
-    return questions.filter(pc.is_in(questions["task"], value_set=pa.array(study.tasks, pa.string())))
 
 
 def _losses(key: str, store: RunStore) -> pa.Table:
@@ -299,9 +290,9 @@ def keep_part(study: StudyManifest, out: Folder, seeds: Collection[int]) -> Fold
     return part
 
 
-def is_stale(study: StudyManifest, out: Folder) -> bool:
+def is_stale(study: StudyManifest, out: Folder, status: StudyStatus | None = None) -> bool:
     """Whether the study's tables are not there, or are of another moment that matters to them."""
-    status = StudyStatus.read(RunStore(out), study.runs)
+    status = status or StudyStatus.read(RunStore(out), study.runs)
     return read_stamp(tables_folder(out, study.name)) != _stamp(study, status, _search_of(study, out))
 
 
@@ -314,6 +305,7 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
     if status.left_out:
         counts["paused or stopped"] = len(status.left_out)
     counts["missing"] = status.total - len(done) - len(status.failed)
+    precisions: dict[str, str] = {ref.name: ref.precision for run in study.runs for ref in run.bases}
     ended = status.failed.keys() - set(status.left_out)
     weights = {name: weights_note(name) for name in study.bases}
     notes = [f"{name}: {note}." for name, note in weights.items() if note is not None]
@@ -325,7 +317,7 @@ def describe(study: StudyManifest, out: Folder, status: StudyStatus) -> StudyInf
             "tasks": ", ".join(study.own_tasks or study.tasks),
             **_trained_tasks(study),
             "bases": {ref.name: ref.revision[:12] for run in study.runs for ref in run.bases},
-            **_precisions(study),
+            **({} if {*precisions.values()} == {"default"} else {"precision": precisions}),
             "seeds": ", ".join(str(seed) for seed in study.seeds),
             **_settings(study),
             "runs": ", ".join(f"{count} {name}" for name, count in counts.items()),
@@ -417,12 +409,6 @@ def _training(run: RunConfig, train: TrainConfig) -> str:
     return ", ".join([*parts, *(f"{name} {value}" for name, value in others.items())])
 
 
-def _precisions(study: StudyManifest) -> dict[str, Fact]:
-    """The precision of each base, where one has another than the default."""
-    found = {ref.name: ref.precision for run in study.runs for ref in run.bases}
-    return {} if set(found.values()) == {"default"} else {"precision": {**found}}
-
-
 def _alone(out: Folder) -> AbstractContextManager[None]:
     return only_one(local_place(out) / ".collect.lock")
 
@@ -436,7 +422,7 @@ def _copy(results: Folder, into: Path) -> None:
 
 
 def _collect_stale(study: StudyManifest, out: Folder, status: StudyStatus) -> None:
-    if read_stamp(tables_folder(out, study.name)) != _stamp(study, status, _search_of(study, out)):
+    if is_stale(study, out, status):
         _gather(study, out, status)
 
 
@@ -466,11 +452,9 @@ def _stamp(study: StudyManifest, status: StudyStatus, searched: SearchRecord | N
     Tables of an earlier version are made anew: they lack columns.
     """
     manifest = json.dumps(study.record().to_json(), sort_keys=True).encode()
-    search = (
-        {}
-        if searched is None
-        else {"search": hashlib.sha256(searched.model_dump_json().encode()).hexdigest()}
-    )
+    search = {}
+    if searched is not None:
+        search["search"] = hashlib.sha256(searched.model_dump_json().encode()).hexdigest()
     return search | {
         "schema": SCHEMA_VERSION,
         "details": RUNS.names,  # of the table of single runs

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from rich.console import Console
 from portal.config import AdapterConfig, HypernetConfig
 from portal.frozen import Frozen
 from portal.importance import ImportanceError, importance_of
-from portal.messages import nearest, validated
+from portal.messages import nearest, refusal, validated
 from portal.search_record import SEARCH_FILE, Importance, SearchRecord, SearchTrial
 from portal.storage.atomic import write_bytes_atomic
 from portal.storage.records import read_yaml
@@ -201,21 +202,15 @@ class SearchPlan:
         values = self.search.space[key]
         for value in self.extremes(key):
             self.trial({key: value})
-        if isinstance(values, Range) and not values.is_whole and self._is_whole_number(key):
-            raise ValueError(f"{where}: whole numbers: write its ends as such")
+        if isinstance(values, Range) and not values.is_whole:
+            refused = refusal(partial(self.trial, {key: 1.5}))
+            if refused is not None and "integer" in refused:
+                raise ValueError(f"{where}: whole numbers: write its ends as such")
 
     def extremes(self, key: str) -> tuple[Any, ...]:
         """The values of a list, or a range's ends."""
         values = self.search.space[key]
         return (values.low, values.high) if isinstance(values, Range) else values
-
-    def _is_whole_number(self, key: str) -> bool:
-        """Whether the setting takes no fraction."""
-        try:
-            self.trial({key: 1.5})
-        except ValueError as error:
-            return "integer" in str(error)
-        return False
 
 
 def _from_anywhere(content: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -223,19 +218,17 @@ def _from_anywhere(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     Paths of suites and bases stay as they are: they are part of a run's identity.
     """
+
+    def whole(task: str) -> str:
+        """A task file's path as `load_study` means it: from the study file's folder, else from here."""
+        place = folder / task if (folder / task).is_file() else Path(task)
+        return str(place.absolute()) if is_task_file(task) else task
+
     if isinstance(content.get("tasks"), list):
-        content["tasks"] = [_whole_path(task, folder) for task in content["tasks"]]
+        content["tasks"] = [whole(task) for task in content["tasks"]]
     if content.get("data") is not None:
         content["data"] = str(Path(content["data"]).absolute())
     return content
-
-
-def _whole_path(task: str, folder: Path) -> str:
-    """A task file's path as `load_study` means it: from the study file's folder, else from where we are."""
-    if not is_task_file(task):
-        return task
-    beside = folder / task
-    return str((beside if beside.is_file() else Path(task)).absolute())
 
 
 WATCH_S = 1.0
@@ -311,8 +304,7 @@ def run_search(
         search = _open(plan, storage, out)
         settings, store = plan.trial({}), RunStore(out)
         context = StudyContext.open(settings, out)
-        _check_adapters(plan, context)
-        _check_metric(plan, context)
+        _check_runs(plan, context)
         wanted = Wanted.of(settings.device, gpus)
         told = alerts if alerts is not None and _has_work_left(search, plan) else Alerts()
         with (
@@ -337,13 +329,13 @@ def run_search(
                     )
                 for each in batch:
                     _tell(search, each)
-                _write_record(_record(search, plan, unknown="the search has not ended"), out)
+                _record(search, plan, unknown="the search has not ended").write(folder / SEARCH_FILE)
                 if lost := [each for each in batch if each.lost]:
                     numbers = ", ".join(str(each.trial.number) for each in lost)
                     console.print(f"trials {numbers} lost their workers; the same command goes on with them")
                     break
         console.print(f"search {plan.name}: fitting random forests to see which setting mattered")
-        return _outcome(search, plan, out, storage)
+        return _outcome(search, plan, folder, storage)
 
 
 def _has_work_left(search: optuna.Study, plan: SearchPlan) -> bool:
@@ -352,16 +344,14 @@ def _has_work_left(search: optuna.Study, plan: SearchPlan) -> bool:
     return len(states) < plan.search.trials or TrialState.RUNNING in states
 
 
-def _check_adapters(plan: SearchPlan, context: StudyContext) -> None:
-    """ValueError for an adapter at an end of its range, or in its list, that does not fit its base."""
+def _check_runs(plan: SearchPlan, context: StudyContext) -> None:
+    """ValueError for an adapter at an end of its range, or in its list, that does not fit its base, and for a
+    metric that a task of the study has not, as written answers have no accuracy.
+    """
     for key in plan.search.space:
         if ".adapter." in key:
             for value in plan.extremes(key):
                 check_shapes(expand(plan.trial({key: value}), context).runs)
-
-
-def _check_metric(plan: SearchPlan, context: StudyContext) -> None:
-    """ValueError for a metric that a task of the study has not, as written answers have no accuracy."""
     written = list(context.suite.answers_of(context.tasks))
     if written and plan.search.metric in ("acc", "acc_norm"):
         raise ValueError(
@@ -480,16 +470,16 @@ def _tell(search: optuna.Study, each: _Trial) -> None:
         search.tell(each.trial, state=TrialState.FAIL)
 
 
-def _outcome(search: optuna.Study, plan: SearchPlan, out: Path, storage: str) -> SearchResult:
+def _outcome(search: optuna.Study, plan: SearchPlan, folder: Path, storage: str) -> SearchResult:
     """Write the record of the search, with the importance of its settings, and the best trial's study."""
     try:
         record = _record(search, plan, importance=importance_of(search.get_trials(deepcopy=False)))
     except ImportanceError as error:
         record = _record(search, plan, unknown=str(error))
-    _write_record(record, out)
+    record.write(folder / SEARCH_FILE)
     best = None
     if record.complete:
-        first, best = record.complete[0], out / SEARCH_FOLDER / BEST
+        first, best = record.complete[0], folder / BEST
         content = plan.study(first.settings, f"{plan.name}-best")
         value = f"{plan.search.metric} {first.value:.4f} on validation rows"
         text = f"# Trial {first.number} of {plan.name}: {value}.\n{yaml.safe_dump(content, sort_keys=False)}"
@@ -531,7 +521,3 @@ def _record(
         importance=dict(importance or {}),
         unknown=unknown,
     )
-
-
-def _write_record(record: SearchRecord, out: Path) -> None:
-    record.write(out / SEARCH_FOLDER / SEARCH_FILE)

@@ -10,38 +10,13 @@ from portal.bases.files import hub_weights_digest, locate
 from portal.config import BaseRef
 from portal.data.token_cache import check_cache
 from portal.messages import one_line
-from portal.results import (
-    GENERATIONS,
-    GENERATIONS_FILE,
-    LATENTS,
-    LATENTS_FILE,
-    LOSSES,
-    LOSSES_FILE,
-    PREDICTIONS,
-    PREDICTIONS_FILE,
-    QUESTIONS,
-    QUESTIONS_FILE,
-    RESULTS,
-    RESULTS_FILE,
-    RUNS,
-    RUNS_FILE,
-    read_table,
-)
+from portal.results import QUESTIONS, RUN_TABLES, SCHEMAS, read_table
 from portal.storage.checkpoint import check_checkpoints
 from portal.storage.paths import Folder, file_sha256, files_below, matching
 from portal.storage.records import DONE
 from sweeps.store.output_folder import BaseRecords
 from sweeps.store.questions import QUESTIONS_FOLDER
 from sweeps.store.run_store import PackStore, RunStore, pack_key
-
-_RUN_TABLES = {RESULTS_FILE: RESULTS, PREDICTIONS_FILE: PREDICTIONS, GENERATIONS_FILE: GENERATIONS}
-_STUDY_TABLES = {
-    **_RUN_TABLES,
-    LATENTS_FILE: LATENTS,
-    LOSSES_FILE: LOSSES,
-    QUESTIONS_FILE: QUESTIONS,
-    RUNS_FILE: RUNS,
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +88,7 @@ def _check_pack(store: PackStore, folder: Folder) -> Iterator[Fault]:
         yield Fault(folder, "does not name the runs that its name stands for", again)
     for path, reason in check_checkpoints(folder / "state"):
         yield Fault(path, reason, "the checkpoint before it is used instead; delete it")
-    for name, schema in _RUN_TABLES.items():
+    for name, schema in RUN_TABLES.items():
         for part in matching(folder, f"parts/*/*.{name}"):
             yield from _refused(part, again, partial(read_table, part, schema))
 
@@ -135,7 +110,7 @@ def _tables_of(out: Folder) -> list[Folder]:
 def _check_tables(folder: Folder, out: Folder) -> Iterator[Fault]:
     whole = folder.name if folder.parent == out else folder.parent.name
     again = "collect" if whole == "results" else f"run STUDY --seed {whole.removeprefix('results-seed-')}"
-    for name, schema in _STUDY_TABLES.items():
+    for name, schema in SCHEMAS.items():
         path = folder / name
         if path.exists():
             yield from _refused(

@@ -74,13 +74,11 @@ class Lease:
             count += 1
             try:
                 _write_beat(out, self.token, count)
-                if _cancelled(out) == self.token:
+                asked = read_json(_cancel_path(out), what="a request to stop", remedy="delete it") or {}
+                if asked.get("token") == self.token:
                     _cancel_path(out).unlink(missing_ok=True)
                     os.kill(os.getpid(), signal.SIGTERM)  # termination_interrupts makes Ctrl-C of it
-            except (
-                OSError,
-                ValueError,
-            ) as error:  # the next beat may work
+            except (OSError, ValueError) as error:  # the next beat may work
                 _log.warning("the lease's beat could not be written: %s", error)
 
 
@@ -205,12 +203,6 @@ def _lease_path(out: Folder) -> Folder:
 
 def _cancel_path(out: Folder) -> Folder:
     return out / "cancel.json"
-
-
-def _cancelled(out: Folder) -> str | None:
-    """The token of the lease that is asked to end."""
-    request = read_json(_cancel_path(out), what="a request to stop", remedy="delete it")
-    return None if request is None else request["token"]
 
 
 def _guard(out: Folder) -> AbstractContextManager[None]:

@@ -40,7 +40,9 @@ class StudyStatus:
 
         Markers are listed once, and each marker of these runs is read once.
         """
-        marked, training = store.finished_keys(), _keys_in_training(store)
+        marked, training = store.finished_keys(), set[str]()
+        if has_live_driver(store.out):
+            training = {key for record in read_progress(store.out) for key in record.get("runs", {})}
         states: dict[str, RunState] = {}
         failed: dict[str, RunFailure] = {}
         stopped_by: dict[str, str] = {}
@@ -127,13 +129,6 @@ class StudyStatus:
         asked = self.failed[source].asked
         what = "failed" if asked is None else {"pause": "is paused", "stop": "was stopped"}[asked]
         return RunFailure(cause=f"its source run {source} {what}", log=self.failed[source].log)
-
-
-def _keys_in_training(store: RunStore) -> set[str]:
-    """Keys of the runs that a live driver's lanes report as in training."""
-    if not has_live_driver(store.out):
-        return set()
-    return {key for record in read_progress(store.out) for key in record.get("runs", {})}
 
 
 Request = Literal["pause", "stop", "retry"]

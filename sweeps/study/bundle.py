@@ -90,10 +90,7 @@ def _task_files(settings: StudyFile, folder: Path) -> tuple[dict[str, bytes], li
 
 def _contents(task_file: Path) -> Iterator[tuple[str, bytes]]:
     """The task file, and the rows that it names by a relative path, beside it."""
-    if task_file.suffix == ".jsonl":
-        yield task_file.name, task_file.read_bytes()
-        return
-    content: dict[str, Any] = read_yaml(task_file)
+    content: dict[str, Any] = {} if task_file.suffix == ".jsonl" else read_yaml(task_file)
     data = content.get("data")
     if data is None or Path(data).is_absolute():
         yield task_file.name, task_file.read_bytes()

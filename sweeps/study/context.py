@@ -59,15 +59,8 @@ class StudyContext:
                 raise
             suite = outline_suite(suite)
             data_hash = examples_hash(suite, tasks)
-        return cls(
-            suite,
-            own,
-            named,
-            data_hash,
-            refs,
-            {name: find_encoder(name) for name in encoders},
-            _identity(methods),
-        )
+        found = {name: find_encoder(name) for name in encoders}
+        return cls(suite, own, named, data_hash, refs, found, _identity(methods))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -104,14 +97,8 @@ def _named(settings: StudyFile) -> tuple[dict[tuple[str, ...], None], dict[str, 
 
 
 def _identity(settings: StudyFile) -> tuple[object, ...]:
-    bases = (settings.sources, settings.targets, settings.precision, settings.device)
-    return (
-        settings.suite,
-        settings.tasks,
-        settings.data,
-        *(tuple(names) for names in _named(settings)),
-        *bases,
-    )
+    rows = (settings.suite, settings.tasks, settings.data, *(tuple(names) for names in _named(settings)))
+    return *rows, settings.sources, settings.targets, settings.precision, settings.device
 
 
 def resolve_precisions(

@@ -18,6 +18,7 @@ from sweeps.store.run_store import RunStore
 from sweeps.study.study_file import WorkersPerPack
 
 _FOLDER, _LAUNCHED = "studies", "launched"
+_KEPT = ("name", "device_share", "workers_per_pack", "kinds", "own_tasks", "task_groups")
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,8 @@ class StudyManifest:
 
     def record(self) -> "StudyRecord":
         """What the folder keeps of it."""
-        return StudyRecord(
-            name=self.name,
-            device_share=self.device_share,
-            workers_per_pack=self.workers_per_pack,
-            runs=tuple((run.key, self.labels[run.key]) for run in self.runs),
-            kinds=dict(self.kinds),
-            own_tasks=self.own_tasks,
-            task_groups=dict(self.task_groups),
-        )
+        runs = tuple((run.key, self.labels[run.key]) for run in self.runs)
+        return StudyRecord(runs=runs, **{field: getattr(self, field) for field in _KEPT})
 
     @cached_property
     def by_key(self) -> dict[str, RunConfig]:
@@ -145,5 +139,5 @@ def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
         raise ValueError(f"{out}: no study {chosen!r} was launched here, but {', '.join(names)}")
     store, labels = RunStore(out), dict(record.runs)
     runs = tuple(store.read_run(key) for key in labels)
-    kept = {field: getattr(record, field) for field in ("kinds", "own_tasks", "task_groups")}
-    return StudyManifest(chosen, runs, labels, record.device_share, record.workers_per_pack, **kept)
+    kept = {field: getattr(record, field) for field in _KEPT}
+    return StudyManifest(runs=runs, labels=labels, **kept | {"name": chosen})

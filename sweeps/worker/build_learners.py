@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 from portal.artifacts.artifact_files import CONFIG, WEIGHTS
@@ -24,14 +25,12 @@ BASES = BaseCache()
 FROZEN = FrozenScores()
 """What they score without an adapter, for all packs of this process."""
 _log = logging.getLogger(__name__)
-_rows: dict[str, RowTable] = {}
 
 
+@cache
 def load_rows(folder: str) -> RowTable:
     """The token cache, read once per process."""
-    if folder not in _rows:
-        _rows[folder] = read_cache(open_folder(folder))
-    return _rows[folder]
+    return read_cache(open_folder(folder))
 
 
 def load_base(ref: BaseRef, job: LaneJob) -> Base:

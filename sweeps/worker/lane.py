@@ -126,7 +126,9 @@ class LaneWorker:
                     yield pack, CommitGuard(fence, claim)
                     break
             else:
-                if not self._waits_for(waiting):
+                self.session.write_progress(self.job.lane, {})
+                teams = self.job.teams  # which take what this lane cannot, while they are there
+                if not waiting or (teams and self.session.teams_have(teams, "teams ended")):
                     self.group.broadcast(_END)  # what others may still need is for another round
                     return
                 self.group.broadcast(_WAIT)
@@ -141,13 +143,6 @@ class LaneWorker:
         while (word := self.group.broadcast(_WAIT)) != _END:
             if word != _WAIT:
                 yield packs[word], CommitGuard()
-
-    def _waits_for(self, waiting: Sequence[PackJob]) -> bool:
-        """Whether a pack that cannot start yet may still start in this round."""
-        job = self.job
-        self.session.write_progress(job.lane, {})
-        teams_are_gone = job.teams and self.session.teams_have(job.teams, "teams ended")
-        return bool(waiting) and not teams_are_gone
 
     def run_pack(self, pack: PackJob, guard: CommitGuard) -> None:
         """Bring every run of the pack to its end, from its latest checkpoint on.

@@ -23,14 +23,13 @@ from portal.device import copy_to_host, device_name, peak_memory_bytes
 from portal.evaluate.written import AnswerJournal
 from portal.learners.base import Learner
 from portal.results import (
-    GENERATIONS,
     GENERATIONS_FILE,
     LATENTS_FILE,
     LOSSES_FILE,
-    PREDICTIONS,
     PREDICTIONS_FILE,
     RESULTS,
     RESULTS_FILE,
+    RUN_TABLES,
     read_table,
     write_table,
 )
@@ -151,11 +150,11 @@ class PackCheckpoint:
         key = learner.key
         folder = self._run_store.run_folder(key)
         epochs = learner.restore_kept()
-        results = mark_kept(self._joined(key, RESULTS_FILE, RESULTS), epochs)
+        results = mark_kept(self._joined(key, RESULTS_FILE), epochs)
         write_table(results, folder / RESULTS_FILE)
-        write_table(self._joined(key, PREDICTIONS_FILE, PREDICTIONS), folder / PREDICTIONS_FILE)
+        write_table(self._joined(key, PREDICTIONS_FILE), folder / PREDICTIONS_FILE)
         if learner.run.data.answers:
-            write_table(self._joined(key, GENERATIONS_FILE, GENERATIONS), folder / GENERATIONS_FILE)
+            write_table(self._joined(key, GENERATIONS_FILE), folder / GENERATIONS_FILE)
         latents = latent_table(learner)
         if latents.num_rows > 0:
             write_table(latents, folder / LATENTS_FILE)
@@ -179,8 +178,9 @@ class PackCheckpoint:
         for name in UNFINISHED:
             remove_folder(self._folder / name)
 
-    def _joined(self, key: str, name: str, schema: pa.Schema) -> pa.Table:
+    def _joined(self, key: str, name: str) -> pa.Table:
         """All rows of the run so far, of one of its tables."""
+        schema = RUN_TABLES[name]
         parts = [read_table(self._part(key, each, name), schema) for each in range(self._parts.get(key, 0))]
         return pa.concat_tables([schema.empty_table(), *parts]).combine_chunks()
 
