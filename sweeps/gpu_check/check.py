@@ -79,17 +79,9 @@ class DeviceRecord:
 
     def known(self) -> KnownCheck:
         """What plans and launches want to know of it."""
-        return replace(
-            known_rates(self.name, self.rates, is_gpu=self.device == "cuda"),
-            date=self.date,
-            passed=self.passed,
-            pace=self.pace,
-            beside=self.beside,
-            bf16_pace=self.bf16_pace,
-            bf16_beside=self.bf16_beside,
-            scoring_pace=self.scoring_pace,
-            bf16_scoring_pace=self.bf16_scoring_pace,
-        )
+        paces = ("pace", "beside", "bf16_pace", "bf16_beside", "scoring_pace", "bf16_scoring_pace")
+        found = {name: getattr(self, name) for name in ("date", "passed", *paces)}
+        return replace(known_rates(self.name, self.rates, is_gpu=self.device == "cuda"), **found)
 
 
 def check_device(

@@ -33,14 +33,14 @@ _STEPS, _SAVED_AT = 4, 2
 def check_gradients(world: CheckWorld) -> Iterator[Finding]:
     """A step of every kind of learner, all in one pack, against each alone on the CPU."""
     for base in (TARGET, SLIDING):
-        alone = {label: reference_gradient(world, label, base) for label in LABELS}
-        packed = packed_gradients(world, LABELS, "fp32", base)
+        alone = {label: step_gradients(world, [label], "reference", base)[label] for label in LABELS}
+        packed = step_gradients(world, LABELS, "fp32", base)
         for label in LABELS:
             what = f"{base}, {label}: gradient of a step in fp32, packed on the device, off one CPU thread's"
             yield bounded(what, distance(packed[label], alone[label]), most=FP32_BOUND, unit="of its norm")
         if world.own_precision is None:
             continue
-        rounded = packed_gradients(world, LABELS, "own", base)
+        rounded = step_gradients(world, LABELS, "own", base)
         for label in LABELS:
             what = f"{base}, {label}: cosine of the gradient in bf16 with that in fp32"
             ours, theirs = rounded[label].double(), alone[label].double()
@@ -86,21 +86,15 @@ def check_resume(world: CheckWorld) -> Iterator[Finding]:
         yield bounded(f"{label}: gradient after a resume off the unbroken run's", apart, most=bound)
 
 
-def reference_gradient(world: CheckWorld, label: str, base: str) -> Tensor:
-    """The gradient of one step of that learner alone, by one thread of the CPU in fp32."""
-    with torch_threads(1):
-        return _step_once(world.pack([label], "reference", base), [label])[label]
+def step_gradients(world: CheckWorld, labels: Sequence[str], where: Where, base: str) -> dict[str, Tensor]:
+    """The gradients of one step by label, of learners in one pack on the base there.
 
-
-def packed_gradients(world: CheckWorld, labels: Sequence[str], where: Where, base: str) -> dict[str, Tensor]:
-    """The gradients of one step by label, of learners in one pack on the base there."""
-    with torch_threads(usable_cores()):  # of a CPU all cores, to be strict
-        return _step_once(world.pack(labels, where, base), labels)
-
-
-def _step_once(pack: Pack, labels: Sequence[str]) -> dict[str, Tensor]:
-    pack.step()
-    return {label: gradient(learner) for label, learner in zip(labels, pack.learners, strict=True)}
+    The reference is of one thread; what is held to it on a CPU is of all cores, to be strict.
+    """
+    with torch_threads(1 if where == "reference" else usable_cores()):
+        pack = world.pack(labels, where, base)
+        pack.step()
+        return {label: gradient(learner) for label, learner in zip(labels, pack.learners, strict=True)}
 
 
 def _step(pack: Pack, count: int) -> None:

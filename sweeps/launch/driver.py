@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -25,7 +25,7 @@ from sweeps.launch.executors import (
     find_executor,
     refusing_here,
 )
-from sweeps.launch.lane_layout import LaneLayout, LanePlan, plan_lanes
+from sweeps.launch.lane_layout import LaneLayout, plan_lanes
 from sweeps.launch.terminal import ProgressLine, termination_interrupts
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.checks import (
@@ -250,7 +250,6 @@ class Launch:
     found: Resources
     console: Console
     threads: int = 1
-    _recorded: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
     retried: list[str] = field(default_factory=list, init=False)
     """Runs that people had tried again meanwhile."""
 
@@ -263,24 +262,10 @@ class Launch:
         """What was found, as workers share it."""
         return self.found.shared(self.study.settings.gpus_per_worker)
 
-    @property
-    def run_store(self) -> RunStore:
-        return RunStore(self.out)
-
-    @property
-    def pack_store(self) -> PackStore:
-        return PackStore(self.out)
-
-    @property
-    def session(self) -> Session:
-        return Session(self.out, self.token)
-
     def check(self) -> None:
         """Say what the launch runs on; ValueError for runs that are not for it."""
         device, bases = self.found.device, _bases_of(self.left)
-        if (
-            self.wanted.device == "auto"
-        ):  # nobody named it: going on with the one that was found is an accident
+        if self.wanted.device == "auto":  # going on with one that nobody named may be an accident
             before = UsedDevice.kept(self.out)
             check_device_kind(None if before is None else before.device, device, self.out)
             if before is None or not before.named_for_large_bases:
@@ -303,26 +288,34 @@ class Launch:
 
         `status` is the study's status now. Returns the errors that ended lanes of the last round early.
         """
-        self._recorded.update(self.pack_store.recorded_packs())
+        store, packs, session = RunStore(self.out), PackStore(self.out), Session(self.out, self.token)
+        recorded, resources, runs = packs.recorded_packs(), self.resources, self.study.runs
+        planner = Planner(self.checked, recorded)  # what it predicts is kept for further rounds
+
+        def saved(status: StudyStatus) -> tuple[object, ...]:
+            return status.done, tuple(status.failed), packs.newest_checkpoints()
+
         rows = self._prepare_rows()
-        plan, layout = self._plan(status)
+        plan, layout = plan_lanes(planner, status, resources.hardware, resources.nodes)
         lane_s, errors, idle = plan.lane_seconds(layout.count), list[str](), 0
         named = self.wanted.device != "auto" and any(large_bases(_bases_of(self.left)))
-        UsedDevice(device=self.resources.device, named_for_large_bases=named).keep(self.out)
+        UsedDevice(device=resources.device, named_for_large_bases=named).keep(self.out)
         finished = (*status.done, *status.failed_for_good)
-        costs, console = self.checked.costs, self.console
-        with ProgressLine(self.study.runs, costs, self.run_store, console, finished=finished):
-            while idle < MAX_IDLE_ROUNDS and plan.status.trainable(self.study.runs, lost_too=False):
-                before = self._saved(plan.status)
-                self._record(plan.packs)
+        with ProgressLine(runs, self.checked.costs, store, self.console, finished=finished):
+            while idle < MAX_IDLE_ROUNDS and plan.status.trainable(runs, lost_too=False):
+                before = saved(plan.status)
+                for pack in plan.packs:
+                    if pack.key not in recorded:  # a launch again meets the same ones
+                        packs.record_pack(pack.key, pack.members)
+                        recorded[pack.key] = pack.members
                 jobs, scratch = self._lane_jobs(plan, layout, rows), self.out / "scratch" / self.token
-                self.executor.run(LaneRound(jobs, self.resources, scratch, lane_s))
-                self.session.end_round()
-                errors = [error for lane in range(layout.count) if (error := self.session.lane_error(lane))]
+                self.executor.run(LaneRound(jobs, resources, scratch, lane_s))
+                session.end_round()
+                errors = [error for lane in range(layout.count) if (error := session.lane_error(lane))]
                 self.retried.extend(self.carry_out_requests())
-                status = plan.status.refreshed(self.run_store, self.study.runs)
-                idle = idle + 1 if self._saved(status) == before else 0
-                plan, layout = self._plan(status)
+                status = plan.status.refreshed(store, runs)
+                idle = idle + 1 if saved(status) == before else 0
+                plan, layout = plan_lanes(planner, status, resources.hardware, resources.nodes)
         return list(dict.fromkeys(errors))
 
     def _prepare_rows(self) -> dict[str, Folder]:
@@ -338,26 +331,6 @@ class Launch:
                 limit = study.settings.max_prompt
                 self.console.print(f"prepare: {cut} prompts for {base} are cut to {limit} tokens")
         return rows
-
-    def _plan(self, status: StudyStatus) -> LanePlan:
-        """The packs that are left, and as many lanes as there are slots, packs and memory for."""
-        return plan_lanes(self._planner, status, self.resources.hardware, self.resources.nodes)
-
-    @cached_property
-    def _planner(self) -> Planner:
-        """What it predicts is kept for further rounds."""
-        return Planner(self.checked, self._recorded)
-
-    def _saved(self, status: StudyStatus) -> tuple[object, ...]:
-        """What is saved of the study: its finished runs and the packs' newest checkpoints."""
-        return status.done, tuple(status.failed), self.pack_store.newest_checkpoints()
-
-    def _record(self, packs: Sequence[PlannedPack]) -> None:
-        """Write down who is in each pack: a launch again meets the same ones."""
-        for pack in packs:
-            if pack.key not in self._recorded:
-                self.pack_store.record_pack(pack.key, pack.members)
-                self._recorded[pack.key] = pack.members
 
     def _lane_jobs(self, plan: Plan, layout: LaneLayout, rows: dict[str, Folder]) -> list[LaneJob]:
         """One job per lane; all jobs share one object per pack."""

@@ -6,7 +6,7 @@ Runs are grouped into packs, packs are forecast, and lanes' own rule is played t
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -320,13 +320,11 @@ def _by_bases(packs: Sequence[PlannedPack], count: int) -> list[list[str]]:
         least = min(range(count), key=lambda lane: load[lane])
         own[least].add(group[0].bases)
         load[least] += sum(pack.cost for pack in group)
-    orders = {bases: _own_first(packs, bases) for bases in set(map(frozenset, own))}
+    orders: dict[frozenset[tuple[str, ...]], list[str]] = {}
+    for bases in set(map(frozenset, own)):  # many lanes have none of their own
+        first = sorted(packs, key=lambda pack: (pack.urgency, pack.bases not in bases))
+        orders[bases] = [pack.key for pack in first]
     return [orders[frozenset(bases)] for bases in own]
-
-
-def _own_first(packs: Sequence[PlannedPack], own: Collection[tuple[str, ...]]) -> list[str]:
-    """Keys of the packs in the order of a lane whose own bases these are; many lanes have none."""
-    return [pack.key for pack in sorted(packs, key=lambda pack: (pack.urgency, pack.bases not in own))]
 
 
 LANE_PACKS = (3, 4, 6, 8, 12)

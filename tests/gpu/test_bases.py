@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 from portal.bases.base import Base
 from portal.bases.files import resolve
 from portal.device import release_memory
-from sweeps.gpu_check.numbers import RESUME_BOUND, packed_gradients, reference_gradient
+from sweeps.gpu_check.numbers import RESUME_BOUND, step_gradients
 from sweeps.gpu_check.world import LABELS, SLIDING, TARGET, Where, distance, gradient
 from sweeps.store.output_folder import BaseRecords
 from sweeps.worker.base_cache import BaseCache
@@ -38,10 +38,10 @@ def test_in_bf16_gradients_are_no_further_from_fp32_than_by_the_bases_own_operat
 ) -> None:
     if world.own_precision is None:
         pytest.skip("this CPU has no bf16 instructions")
-    exact = {label: reference_gradient(world, label, base) for label in LABELS}
+    exact = {label: step_gradients(world, [label], "reference", base)[label] for label in LABELS}
     ours, theirs = (
         sum(distance(found[label], exact[label]) for label in LABELS)
-        for found in (packed_gradients(world, LABELS, where, base) for where in ("own", "plain"))
+        for found in (step_gradients(world, LABELS, where, base) for where in ("own", "plain"))
     )
 
     hold(f"{base}: error in bf16 over that of plain operations", ours / theirs, PLAIN_FACTOR)
@@ -53,12 +53,12 @@ def test_a_divided_base_has_the_gradients_of_the_whole_one(world: DeviceWorld, b
     if world.is_gpu and world.workers < 2:
         pytest.skip(world.lone_worker)
     where: Where = "own" if world.is_gpu else "fp32"
-    whole = packed_gradients(world, LABELS, where, base)
+    whole = step_gradients(world, LABELS, where, base)
     bound = DIVISION_BOUND
     if world.is_gpu:
-        bound = max(RESUME_BOUND, 2 * apart(packed_gradients(world, LABELS, where, base), whole))
+        bound = max(RESUME_BOUND, 2 * apart(step_gradients(world, LABELS, where, base), whole))
 
-    divided = packed_gradients(world, LABELS, "divided", base)
+    divided = step_gradients(world, LABELS, "divided", base)
     hold(f"{base}: divided off whole", apart(divided, whole), bound)
 
 
