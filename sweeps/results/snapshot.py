@@ -360,15 +360,13 @@ def _built_on(run: RunConfig, study: StudyManifest) -> tuple[str, ...]:
 
 def _trained_tasks(study: StudyManifest) -> dict[str, Fact]:
     """What sources were trained on, by label, where that is not the study's own tasks."""
-    if not study.own_tasks:
-        return {}
-    sources = {study.labels[run.key]: run.data.tasks for run in study.runs if run.spec.runs_on == "sources"}
-    return {"tasks of sources": {label: _count(tasks, study.kinds) for label, tasks in sources.items()}}
-
-
-def _count(tasks: tuple[str, ...], kinds: Mapping[str, str]) -> str:
-    groups = tasks_by_kind(tasks, kinds)
-    return f"{len(tasks)} tasks" + (f" of {len(groups)} kinds" if groups else "")
+    counts: dict[str, str] = {}
+    for run in study.runs:
+        if run.spec.runs_on == "sources":
+            kinds = tasks_by_kind(run.data.tasks, study.kinds)
+            count = f"{len(run.data.tasks)} tasks" + (f" of {len(kinds)} kinds" if kinds else "")
+            counts[study.labels[run.key]] = count
+    return {"tasks of sources": counts} if study.own_tasks else {}
 
 
 def _settings(study: StudyManifest) -> dict[str, Fact]:
