@@ -1,4 +1,4 @@
-"""`Executor`: what lanes run on, and the resources that it finds. One class per way, and one table of names.
+"""`Executor`: what lanes run on, and the resources that it finds. One table has their names.
 
 To add a way to run, write its class here and enter it in EXECUTORS. Neither torch nor Ray is imported before
 something runs.
@@ -194,8 +194,16 @@ class Local:
                 run_lane(job, lambda finished: None)
 
 
-class RayTune:
-    """Lanes as Ray Tune trials, each in the trial's own process: quick to start."""
+@dataclass(frozen=True)
+class OnRay:
+    """Lanes as Ray Tune trials.
+
+    `plain` ones are in the trial's own process, and quick to start; with `train` each has a Ray Train worker
+    group below it, slow to start, restarted where one dies. `auto` is the one of the two that suits the
+    device and the predicted length of the lanes.
+    """
+
+    way: Literal["auto", "train", "plain"]
 
     def check(self, settings: "StudyFile") -> None:
         """Every study can run this way."""
@@ -223,31 +231,15 @@ class RayTune:
     def run(self, lanes: LaneRound) -> None:
         from sweeps.launch.ray_lanes import run_lanes
 
-        run_lanes(lanes, with_train=False)
-
-
-class RayTrain(RayTune):
-    """Lanes as Ray Train worker groups, each below a Tune trial: slow to start, restarted where one dies."""
-
-    def run(self, lanes: LaneRound) -> None:
-        from sweeps.launch.ray_lanes import run_lanes
-
-        run_lanes(lanes, with_train=True)
-
-
-class Auto(RayTune):
-    """The one of the two on Ray that suits the device and the predicted length of the lanes."""
-
-    def run(self, lanes: LaneRound) -> None:
         has_teams = any(job.workers > 1 for job in lanes.jobs)
-        chosen = suited_executor(lanes.lane_s, lanes.resources.device, has_teams=has_teams)
-        EXECUTORS[chosen].run(lanes)
+        suited = suited_executor(lanes.lane_s, lanes.resources.device, has_teams=has_teams)
+        run_lanes(lanes, with_train=(suited if self.way == "auto" else self.way) == "train")
 
 
 EXECUTORS: Mapping[ExecutorName, Executor] = {
-    "auto": Auto(),
-    "train": RayTrain(),
-    "plain": RayTune(),
+    "auto": OnRay("auto"),
+    "train": OnRay("train"),
+    "plain": OnRay("plain"),
     "local": Local(),
 }
 
