@@ -91,11 +91,11 @@ def _source(place: "Folder", study: str | None) -> Iterator["ReportInput"]:
     """The tables of the study as it stands, until the block ends."""
     from portal.storage.paths import fetched
     from sweeps.results.snapshot import RESULTS_FOLDER
-    from sweeps.study.manifest import has_manifest
+    from sweeps.study.manifest import launched_studies
 
     if not place.is_dir():
         raise ValueError(f"{place}: no such folder")
-    if study is None and not has_manifest(place):  # tables that were brought here without their runs
+    if study is None and not launched_studies(place):  # tables that were brought here without their runs
         with fetched(place / RESULTS_FOLDER) as tables:
             yield _named(tables, place / RESULTS_FOLDER)
         return

@@ -438,10 +438,10 @@ def open_study(
 
 def _earlier_place(study: "Study", out: "Folder") -> "Iterator[str]":
     """A line where the study's runs lie in the folder above, the default of earlier cluster files."""
-    from sweeps.study.manifest import is_launched
+    from sweeps.study.manifest import launched_studies
 
     above = out.parent
-    if is_launched(above, study.name) and not is_launched(out, study.name):
+    if study.name in {*launched_studies(above)} - {*launched_studies(out)}:
         yield (
             f"runs of study {study.name!r} lie in {above}, the earlier default; --out {above} continues them"
         )

@@ -24,6 +24,7 @@ from portal.storage.paths import Folder, matching
 from portal.storage.records import read_json
 
 _log = logging.getLogger(__name__)
+_LEASE, _CANCEL = "driver.json", "cancel.json"
 BEAT_S = 1.0
 REMOTE_WATCH_S = 4.0
 """How long a second driver watches the beat of a holder on another host before it calls it dead."""
@@ -65,7 +66,7 @@ class Lease:
         self._thread.join()
         with _guard(self._out):
             if read_holder(self._out).get("token") == self.token:
-                _lease_path(self._out).unlink(missing_ok=True)
+                (self._out / _LEASE).unlink(missing_ok=True)
 
     def _beat(self) -> None:
         out = self._out.brief() if isinstance(self._out, ObjectPath) else self._out
@@ -74,9 +75,9 @@ class Lease:
             count += 1
             try:
                 _write_beat(out, self.token, count)
-                asked = read_json(_cancel_path(out), what="a request to stop", remedy="delete it") or {}
+                asked = read_json(out / _CANCEL, what="a request to stop", remedy="delete it") or {}
                 if asked.get("token") == self.token:
-                    _cancel_path(out).unlink(missing_ok=True)
+                    (out / _CANCEL).unlink(missing_ok=True)
                     os.kill(os.getpid(), signal.SIGTERM)  # termination_interrupts makes Ctrl-C of it
             except (OSError, ValueError) as error:  # the next beat may work
                 _log.warning("the lease's beat could not be written: %s", error)
@@ -127,7 +128,7 @@ def _take(out: Folder, current: dict[str, Any], mine: dict[str, Any]) -> None:
     lease itself, or a ticket for what is left of a dead holder. InUse when another was first.
     """
     if isinstance(out, ObjectPath):
-        content, place = json.dumps(mine).encode(), _lease_path(out)
+        content, place = json.dumps(mine).encode(), out / _LEASE
         if not current and create_exclusive(place, content):
             return
         if current:
@@ -137,14 +138,12 @@ def _take(out: Folder, current: dict[str, Any], mine: dict[str, Any]) -> None:
             place = out / TAKEOVERS / current["token"] / f"{len(tickets):06d}"
         if not current or read_holder(out) != current or not create_exclusive(place, content):
             raise InUse(f"{out}: another driver has just begun; wait for it (--wait)")
-    write_json_atomic(_lease_path(out), mine)
+    write_json_atomic(out / _LEASE, mine)
 
 
 def read_holder(out: Folder) -> dict[str, Any]:
     """What the lease file says, or {} when there is no lease."""
-    return (
-        read_json(_lease_path(out), what="a lease", remedy="delete it if no driver runs on this folder") or {}
-    )
+    return read_json(out / _LEASE, what="a lease", remedy="delete it if no driver runs on this folder") or {}
 
 
 def request_cancel(out: Folder) -> dict[str, Any] | None:
@@ -156,7 +155,7 @@ def request_cancel(out: Folder) -> dict[str, Any] | None:
     holder = read_holder(out)
     if not has_live_driver(out):
         return None
-    write_json_atomic(_cancel_path(out), {"token": holder["token"]})
+    write_json_atomic(out / _CANCEL, {"token": holder["token"]})
     give_up = time.monotonic() + CANCEL_S
     while read_holder(out).get("token") == holder["token"] and has_live_driver(out):
         if time.monotonic() > give_up:
@@ -195,14 +194,6 @@ class Fence:
             alive = now - self._since < SILENCE_S
         if not alive:
             raise LeaseLost(f"{self._out}: the driver that started this worker has died")
-
-
-def _lease_path(out: Folder) -> Folder:
-    return out / "driver.json"
-
-
-def _cancel_path(out: Folder) -> Folder:
-    return out / "cancel.json"
 
 
 def _guard(out: Folder) -> AbstractContextManager[None]:

@@ -241,8 +241,7 @@ class PackStore:
 
     def recorded_pack(self, key: str) -> tuple[str, ...] | None:
         """The run keys of one pack; None for a pack that was never started."""
-        path = self.pack_folder(key) / _PACK
-        record = PackRecord.read(path)
+        record = PackRecord.read(self.pack_folder(key) / _PACK)
         return None if record is None else record.runs
 
     def record_pack(self, key: str, runs: Sequence[str]) -> None:

@@ -112,14 +112,9 @@ def launched_study(out: Folder) -> str | None:
     return path.read_bytes().decode() if path.is_file() else None
 
 
-def is_launched(out: Folder, name: str) -> bool:
-    """Whether a study of that name was launched in `out`."""
-    return (out / _FOLDER / f"{name}.json").is_file()
-
-
-def has_manifest(out: Folder) -> bool:
-    """Whether any study was launched in `out`."""
-    return bool(matching(out / _FOLDER, "*.json"))
+def launched_studies(out: Folder) -> list[str]:
+    """Names of the studies that were launched in `out`."""
+    return [path.stem for path in matching(out / _FOLDER, "*.json")]
 
 
 def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
@@ -127,7 +122,7 @@ def read_manifest(out: Folder, name: str | None = None) -> StudyManifest:
 
     Raises ValueError when there is none, or several and no name to choose by.
     """
-    names = [path.stem for path in matching(out / _FOLDER, "*.json")]
+    names = launched_studies(out)
     if not names:
         raise ValueError(f"{out}: no study was launched here; `portal sweep run STUDY --out {out}` does")
     if name is None and len(names) > 1:
