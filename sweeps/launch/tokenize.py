@@ -1,6 +1,7 @@
 """Rows rendered and tokenised once per tokenizer, before any run starts, and shared by all of them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -11,6 +12,7 @@ from portal.config import DataConfig
 from portal.data.suites import Suite, split_manifest
 from portal.data.token_cache import SHARD_ROWS, cached_extent, check_cache, write_cache
 from portal.data.token_rows import encode_examples, rows_to_table
+from portal.messages import refusal
 from portal.storage.paths import Folder
 from portal.tasks.example import SPLITS, Example, Written
 from sweeps.store.questions import record_questions
@@ -49,7 +51,7 @@ def prepare_rows(
     for base in bases:
         identity = cache_identity(suite, data, base)
         folders[base] = cache_folder_of(identity, out)
-        if not _is_whole(folders[base]):
+        if refusal(partial(check_cache, folders[base])) is not None:
             splits = splits or split_manifest(suite, data.tasks)
             examples = example_tables(suite, data.tasks)
             tables = (encode(table, base, data.max_prompt) for table in examples)
@@ -102,11 +104,3 @@ def example_tables(suite: Suite, tasks: Sequence[str], *, size: int = SHARD_ROWS
     )
     while batch := list(islice(records, size)):
         yield pa.Table.from_pylist(batch, schema=_EXAMPLES)
-
-
-def _is_whole(folder: Folder) -> bool:
-    try:
-        check_cache(folder)
-    except ValueError:
-        return False
-    return True

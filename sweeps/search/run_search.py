@@ -306,7 +306,9 @@ def run_search(
         context = StudyContext.open(settings, out)
         _check_runs(plan, context)
         wanted = Wanted.of(settings.device, gpus)
-        told = alerts if alerts is not None and _has_work_left(search, plan) else Alerts()
+        states = [trial.state for trial in search.get_trials(deepcopy=False)]
+        has_work_left = len(states) < plan.search.trials or TrialState.RUNNING in states
+        told = alerts if alerts is not None and has_work_left else Alerts()
         with (
             termination_interrupts(),
             AlertDesk(told, plan.name, out, lease.token, console, what="search", record=folder) as desk,
@@ -336,12 +338,6 @@ def run_search(
                     break
         console.print(f"search {plan.name}: fitting random forests to see which setting mattered")
         return _outcome(search, plan, folder, storage)
-
-
-def _has_work_left(search: optuna.Study, plan: SearchPlan) -> bool:
-    """Whether trials are missing, or were left unfinished."""
-    states = [trial.state for trial in search.get_trials(deepcopy=False)]
-    return len(states) < plan.search.trials or TrialState.RUNNING in states
 
 
 def _check_runs(plan: SearchPlan, context: StudyContext) -> None:

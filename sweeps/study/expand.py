@@ -86,25 +86,18 @@ class Study:
     @property
     def manifest(self) -> StudyManifest:
         """What an output folder remembers of the study."""
-        settings = self.settings
+        settings, suite, has_others = self.settings, self.suite, len(self.own_tasks) < len(self.tasks)
+        named = [name for name in settings.tasks or () if has_others and name in suite.groups]
         return StudyManifest(
             self.name,
             self.runs,
             self.labels,
             settings.gpus_per_worker,
             settings.workers_per_pack,
-            self.suite.kinds_of(self.tasks),
-            self.own_tasks if len(self.own_tasks) < len(self.tasks) else (),
-            self._task_groups,
+            suite.kinds_of(self.tasks),
+            self.own_tasks if has_others else (),
+            {name: suite.groups[name] for name in named},
         )
-
-    @property
-    def _task_groups(self) -> dict[str, tuple[str, ...]]:
-        """The groups among the study's tasks, where its runs have others, too."""
-        named = self.settings.tasks or ()
-        if len(self.own_tasks) == len(self.tasks):
-            return {}
-        return {name: self.suite.groups[name] for name in named if name in self.suite.groups}
 
     @property
     def bases(self) -> tuple[str, ...]:
