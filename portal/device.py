@@ -342,8 +342,8 @@ def measure_rates(device: torch.device, *, width: int = 4096, launches: int = 10
     Large matrix products attain the share `ATTAINED` of a peak rate, so the rate that they show is divided by
     it. Takes about 0.3 s on a GPU and up to 100 MB of its memory, which is handed back.
     """
-    rate = product_rate(width, torch.bfloat16, device)
-    launch_s = seconds_each(_addition(device), launches, device)
+    rate, number = product_rate(width, torch.bfloat16, device), torch.ones(1, device=device)
+    launch_s = seconds_each(lambda: number + number, launches, device)
     release_memory()
     return GpuRates(rate / ATTAINED, launch_s)
 
@@ -369,11 +369,6 @@ def seconds_each(operation: Callable[[], Tensor], count: int, device: torch.devi
         operation()
     _wait_for(device)
     return (time.perf_counter() - started) / count
-
-
-def _addition(device: torch.device) -> Callable[[], Tensor]:
-    number = torch.ones(1, device=device)
-    return lambda: number + number
 
 
 def _wait_for(device: torch.device) -> None:

@@ -84,17 +84,11 @@ RESULTS = pa.schema(
         ("trained_params", pa.int64()),
         ("wall_s", pa.float64()),
         ("norm_ratio", pa.float64()),  # mean ||dW|| / ||dW_source|| of a transferred adapter, else null
-        (
-            "calibrated",
-            pa.bool_(),
-        ),  # whether the run, or one it shows, trained on rows of the task; else null
+        ("calibrated", pa.bool_()),  # whether it, or a run it shows, trained on rows of the task; else null
         ("kept", pa.bool_()),  # whether the artifact is of this epoch; null: there is none, or not yet
         ("train_rows", pa.int32()),  # rows of the task that the run, or its port, trained on; else null
         ("keeps_best", pa.bool_()),  # whether it chose its epoch on validation rows; null: not collected
-        (
-            "choices_together",
-            pa.bool_(),
-        ),  # whether a scored row held all choices of a question, or one of them
+        ("choices_together", pa.bool_()),  # whether a scored row held all choices, or one of them
         ("metric", pa.string()),  # the task's headline: acc_norm, or that of its written answers
         ("score", pa.float64()),  # by it: 0 to 1, higher is better; acc and acc_norm are null of the latter
         ("unended", pa.int32()),  # written answers as long as they may be; null: choices

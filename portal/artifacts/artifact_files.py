@@ -103,23 +103,15 @@ class ArtifactConfig(Frozen):
     retired: ClassVar = {"residual_rank": Retired(0), "residual_tasks": Retired([])}
 
     @model_validator(mode="after")
-    def _targets_lie_inside(self) -> "ArtifactConfig":
+    def _parts_fit_together(self) -> "ArtifactConfig":
         for task in self.tasks:
             check_name(task, "task")
         for target in self.projection_targets:
             if target.layer_index >= self.n_layers:
                 raise ValueError(f"projection target in layer {target.layer_index} of {self.n_layers}")
-        return self
-
-    @model_validator(mode="after")
-    def _newer_keys_have_their_format(self) -> "ArtifactConfig":
         for name in _NEWER:
             if getattr(self, name) and self.format_version == 1:
                 raise ValueError(f"{name} needs format_version 2")
-        return self
-
-    @model_validator(mode="after")
-    def _targets_have_heads(self) -> "ArtifactConfig":
         for target in self.projection_targets:
             if target.head not in self.adapter.modules:
                 raise ValueError(f"the core has no heads for {target.head!r}, which a target asks for")
@@ -172,12 +164,9 @@ class ArtifactConfig(Frozen):
 
     def converter(self) -> Converter:
         """A converter of the artifact's shapes, to load its weights into."""
+        generator = torch.Generator()
         return Converter(
-            self.hypernet,
-            self.groups,
-            num_layers=self.n_layers,
-            zero_output=True,
-            generator=torch.Generator(),
+            self.hypernet, self.groups, num_layers=self.n_layers, zero_output=True, generator=generator
         )
 
     def adapter_record(self, task: str) -> AdapterRecord:

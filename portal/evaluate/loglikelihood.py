@@ -239,9 +239,8 @@ def guess_left(scored: Sequence[Scored]) -> float:
 
     0: every gold answer is certain; 1: as uncertain as a guess among the choices; above: worse than that.
     """
-    return math.fsum(_cross_entropy(item) / math.log(len(item.scores)) for item in scored) / len(scored)
-
-
-def _cross_entropy(item: Scored) -> float:
-    scores_K = torch.tensor(item.scores, dtype=torch.float64)
-    return float(-scores_K.log_softmax(0)[item.row.gold])
+    shares = []
+    for item in scored:
+        log_probs_K = torch.tensor(item.scores, dtype=torch.float64).log_softmax(0)
+        shares.append(float(-log_probs_K[item.row.gold]) / math.log(len(item.scores)))
+    return math.fsum(shares) / len(scored)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from portal.bases.base import Base
-from portal.bases.sites import Site, SiteGroup
+from portal.bases.sites import Site
 from portal.device import to_device
 from portal.hypernet import Factors
 
@@ -109,12 +109,9 @@ class AdapterHooks:
                 by_layer = (factor.unbind(1) for factor in factors)
                 for layer, a_SRI, b_SOR in zip(group.layers, *by_layer, strict=True):
                     part = _Part(start, segment.num_slots, rows, total, num_rows, a_SRI, b_SOR)
-                    deltas.setdefault(self._path(group, layer), []).append(part)
+                    deltas.setdefault(self._paths[group.module, layer], []).append(part)
             start += segment.num_slots * (rows or 1)
         return deltas
-
-    def _path(self, group: SiteGroup, layer: int) -> str:
-        return self._paths[group.module, layer]
 
 
 @dataclass(frozen=True)
@@ -143,16 +140,14 @@ class _Part:
         """y + B A x for the part's own rows."""
         x_SKI = x_NTI.reshape(self.num_slots, -1, x_NTI.shape[-1])
         y_SKO = y_NTO.view(self.num_slots, -1, y_NTO.shape[-1])
-        return self._add(x_SKI, y_SKO).view(y_NTO.shape)
-
-    def _add(self, x_SKI: Tensor, y_SKO: Tensor) -> Tensor:
         # A base may lie on several devices: each layer's factors go where its input is.
         a_SRI, b_SOR = (factor.to(x_SKI.device, non_blocking=True) for factor in (self.a_SRI, self.b_SOR))
         h_SKR = torch.bmm(x_SKI, a_SRI.transpose(1, 2))
         b_SRO = b_SOR.transpose(1, 2)
         if torch.is_grad_enabled():
-            return torch.baddbmm(y_SKO, h_SKR, b_SRO)
-        return y_SKO.baddbmm_(h_SKR, b_SRO)  # the output is the linear's own: no copy where no graph needs it
+            return torch.baddbmm(y_SKO, h_SKR, b_SRO).view(y_NTO.shape)
+        y_SKO.baddbmm_(h_SKR, b_SRO)  # the output is the linear's own: no copy where no graph needs it
+        return y_NTO
 
 
 class _Delta:

@@ -56,13 +56,13 @@ def branch_masks(config: PretrainedConfig, branch_NT: Tensor, positions_NT: Tens
     same_NTT = branch_NT[:, :, None] == branch_NT[:, None, :]
     prefix_NTT = (branch_NT == 0)[:, None, :]
     full = (causal_TT & (same_NTT | prefix_NTT))[:, None]
-    window = window_of(config)
-    near = full
-    if window is not None:
-        near = full & (positions_NT[:, :, None] - positions_NT[:, None, :] < window)[:, None]
-    kinds = layer_kinds(config)
+    return masks_of(config, full, (positions_NT[:, :, None] - positions_NT[:, None, :])[:, None])
+
+
+def masks_of(config: PretrainedConfig, full: Tensor, back: Tensor) -> Any:
+    """The mask as a base of this config takes it; what is so far `back` is seen within a window only."""
+    window, kinds = window_of(config), layer_kinds(config)
+    near = full if window is None else full & (back < window)
     if kinds is None:
         return near
-    if SLIDING not in kinds:
-        return full
-    return {FULL: full, SLIDING: near}
+    return {FULL: full, SLIDING: near} if SLIDING in kinds else full

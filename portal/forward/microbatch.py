@@ -249,8 +249,14 @@ _Plan = Sequence[tuple[int, Sequence[_Part]]]
 
 def _layouts(slots: Sequence[SlotRows]) -> "tuple[LengthBuckets[_Part], LengthBuckets[_Part]]":
     """Slots that stay whole, and every row alone: the ways in which a plan divides rows."""
-    lengths = [[slot.row_length(row) for row in slot.rows] for slot in slots]
-    return LengthBuckets(_whole(slots, lengths)), LengthBuckets(_single_rows(slots, lengths))
+    lengths = [(slot, [slot.row_length(row) for row in slot.rows]) for slot in slots]
+    whole = [((slot, slot.rows), max(own), len(own)) for slot, own in lengths]
+    alone = [
+        ((slot, (row,)), length, 1)
+        for slot, own in lengths
+        for row, length in zip(slot.rows, own, strict=True)
+    ]
+    return LengthBuckets(whole), LengthBuckets(alone)
 
 
 def _cheaper(layouts: "Sequence[LengthBuckets[_Part]]", cost: LaunchCost) -> _Plan:
@@ -274,20 +280,6 @@ def _tokens_and_launches(plan: _Plan, cost: LaunchCost) -> tuple[float, float]:
         tokens += sum(counts.values()) * length
         launches += cost.forward + cost.segment * (segments - 1)
     return tokens, launches
-
-
-def _whole(slots: Sequence[SlotRows], lengths: Sequence[Sequence[int]]) -> list[tuple[_Part, int, int]]:
-    """(part, its longest row, its rows) of slots that stay whole."""
-    return [((slot, slot.rows), max(own), len(own)) for slot, own in zip(slots, lengths, strict=True)]
-
-
-def _single_rows(slots: Sequence[SlotRows], lengths: Sequence[Sequence[int]]) -> list[tuple[_Part, int, int]]:
-    """The same of every row alone."""
-    return [
-        ((slot, (row,)), length, 1)
-        for slot, own in zip(slots, lengths, strict=True)
-        for row, length in zip(slot.rows, own, strict=True)
-    ]
 
 
 def _joined(parts: Sequence[_Part]) -> list[SlotRows]:

@@ -59,10 +59,7 @@ def pack_rows(rows: Sequence[TokenRow], *, length: int | None = None) -> SharedP
             row_ids += choice[:-1]
             row_positions += range(prefix, prefix + tail)
             row_branches += [number] * tail
-            before = [
-                prefix - 1,
-                *range(start, start + tail),
-            ]  # where each of the choice's tokens is predicted
+            before = [prefix - 1, *range(start, start + tail)]  # where each of its tokens is predicted
             reads.extend((index, before[place], choice[place]) for place in range(skip, len(choice)))
         padding = length - len(row_ids)
         ids.append(row_ids + [0] * padding)
@@ -122,11 +119,5 @@ def answer_token_scores(base: Base, batch: SharedPrefixBatch) -> Tensor:
         masks["attention_mask"] = branch_masks(base.text_config, branch_NT, positions_NT)
     else:
         raise ValueError(f"base {base.name!r} takes one choice in a row only")
-    return token_log_probs(
-        base.model,
-        to_device(batch.ids_NT, device),
-        batch.kept_P,
-        batch.read_K,
-        batch.token_K,
-        **masks,
-    )
+    ids_NT = to_device(batch.ids_NT, device)
+    return token_log_probs(base.model, ids_NT, batch.kept_P, batch.read_K, batch.token_K, **masks)

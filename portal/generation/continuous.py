@@ -14,9 +14,8 @@ from torch import Tensor
 from transformers import Cache, PretrainedConfig
 from transformers.cache_utils import CacheLayerMixin
 
-from portal.bases.family import FULL, SLIDING, layer_kinds, window_of
 from portal.device import to_device
-from portal.forward.attention_masks import causal_masks
+from portal.forward.attention_masks import causal_masks, masks_of
 from portal.forward.microbatch import MAX_FORWARD_TOKENS, group_by_length
 from portal.generation.decoder import Decoder, Row
 
@@ -175,14 +174,8 @@ class RowCache(Cache):
         self._writing.places_N, self._writing.position_N = None, position_N
         self._writing.extent = extent
         index_T = torch.arange(extent, device=position_N.device)
-        back_NT = position_N[:, None] - index_T
-        full = (back_NT >= 0)[:, None, None]
-        window = window_of(self._config)
-        near = full if window is None else full & (back_NT < window)[:, None, None]
-        kinds = layer_kinds(self._config)
-        if kinds is None:
-            return near
-        return {FULL: full, SLIDING: near} if SLIDING in kinds else full
+        back_N11T = (position_N[:, None] - index_T)[:, None, None]
+        return masks_of(self._config, back_N11T >= 0, back_N11T)
 
     def move(self, source: int, target: int) -> None:
         """Give the row at `source` the place `target`."""

@@ -73,15 +73,9 @@ def task_cosines(own: Sequence[Sequence[Tensor]]) -> Tensor:
 
     `own[t]` are task t's gradients of all shared parameters.
     """
-    gramian_TT = _gramian(own)
+    gramian_TT = own[0][0].new_zeros(len(own), len(own))
+    for parts in zip(*own, strict=True):  # one shared parameter after another
+        jacobian_TP = torch.stack([part.flatten() for part in parts])
+        gramian_TT = gramian_TT + jacobian_TP @ jacobian_TP.T
     norm_T = gramian_TT.diagonal().sqrt()
     return gramian_TT / (norm_T[:, None] * norm_T[None])
-
-
-def _gramian(own: Sequence[Sequence[Tensor]]) -> Tensor:
-    """g_s . g_t of every two tasks, (T, T), summed over parameters one after another."""
-    total_TT = own[0][0].new_zeros(len(own), len(own))
-    for parts in zip(*own, strict=True):
-        jacobian_TP = torch.stack([part.flatten() for part in parts])
-        total_TT = total_TT + jacobian_TP @ jacobian_TP.T
-    return total_TT

@@ -53,8 +53,14 @@ class HypernetLearner(Learner):
         self.core = self.core.to(self.device).requires_grad_(not self._refit)
         self.converters = {name: self._fresh_converter(base) for name, base in self.bases.items()}
         if source is not None and self.train.layer_start == "source":
-            self._start_layers(source.layer_embeddings)
-        self._ema = {name: self._fresh_ema() for name in self.bases}
+            for converter in self.converters.values():
+                embeddings = converter.layer_embeddings.weight.data
+                embeddings.copy_(spread_layers(source.layer_embeddings, len(embeddings)))
+        decay, floor = self.train.ema_decay, self.train.ema_floor
+        self._ema = {
+            name: LossEMA(len(self.tasks), decay=decay, floor=floor, device=self.device)
+            for name in self.bases
+        }
         self._latent_gradients: list[Tensor] = []
         self.optimisers = [Optimiser(self._rates(), self.train, self.num_steps)]
 
@@ -115,17 +121,14 @@ class HypernetLearner(Learner):
 
         A latent is its task's alone and has its gradient as it is.
         """
-        shared = self._shared_parameters(base)
+        converter = list(self.converters[base].parameters())
+        shared = converter if self._refit else [*self.core.parameters(), *converter]
         own = [self._task_gradient(base, slot, gradients, shared) for slot in range(len(self.tasks))]
         combined = equalized_sum([each[1:] for each in own])
         for parameter, gradient in zip(shared, combined, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         if not self._refit:
             self._latent_gradients.append(torch.cat([each[0] for each in own]))
-
-    def _shared_parameters(self, base: str) -> list[nn.Parameter]:
-        converter = list(self.converters[base].parameters())
-        return converter if self._refit else [*self.core.parameters(), *converter]
 
     def _task_gradient(
         self, base: str, slot: int, gradients: dict[Any, tuple[Tensor, Tensor]], shared: list[nn.Parameter]
@@ -218,15 +221,6 @@ class HypernetLearner(Learner):
             generator=named_generator(self.run.seed, f"converter {base.name}"),
         )
         return converter.to(self.device)
-
-    def _start_layers(self, own_SE: Tensor) -> None:
-        for converter in self.converters.values():
-            embeddings = converter.layer_embeddings.weight.data
-            embeddings.copy_(spread_layers(own_SE, len(embeddings)))
-
-    def _fresh_ema(self) -> LossEMA:
-        train = self.train
-        return LossEMA(len(self.tasks), decay=train.ema_decay, floor=train.ema_floor, device=self.device)
 
     def _rates(self) -> Rates:
         converters = [

@@ -52,11 +52,6 @@ class Transferred:
     factors: Factors
     ratios: tuple[NormRatio, ...]
 
-    def of_task(self, task: str) -> Factors:
-        """The adapter of one task, slot dimension of size 1."""
-        slot = self.tasks.index(task)
-        return {group: (a[slot : slot + 1], b[slot : slot + 1]) for group, (a, b) in self.factors.items()}
-
     def mean_norm_ratio(self, task: str) -> float | None:
         """Over the task's matrices whose source update is not zero; None when there is none."""
         known = [ratio.value for ratio in self.ratios if ratio.task == task and ratio.value is not None]
@@ -78,7 +73,9 @@ def transfer_loras(run: RunConfig, target: Base, start: Start | None) -> Transfe
     if start is None:
         return Transferred(run.data.tasks, _zeros(run, target), ())
     assert start.base is not None, "a transfer needs the base of its LoRAs"
-    matrices = {matrix.site: matrix for matrix in _matrices(run, target.sites, start.base)}
+    source_sites = base_sites(start.base.name)
+    check_transfer(run, source_sites, target.sites)
+    matrices = {matrix.site: matrix for matrix in _pair_sites(run, source_sites, target.sites)}
     loras = {task: read_peft_factors(start.folder / task, target.device) for task in run.data.tasks}
     carry = _method(run, target, start)
     ratios: list[NormRatio] = []
@@ -121,12 +118,6 @@ class _Matrix:
 
     site: Site
     source: Site
-
-
-def _matrices(run: RunConfig, target_sites: tuple[Site, ...], source: BaseRef) -> Iterator[_Matrix]:
-    source_sites = base_sites(source.name)
-    check_transfer(run, source_sites, target_sites)
-    return _pair_sites(run, source_sites, target_sites)
 
 
 def _pair_sites(

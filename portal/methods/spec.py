@@ -81,11 +81,6 @@ class MethodSpec:
         """Whether a number of calibration rows belongs to its runs: theirs, or those of a port they show."""
         return "size" in self.settings or self.trains or self.takes_calibrated or self.by_description
 
-    @property
-    def inherits_adapter(self) -> bool:
-        """Whether its adapter's shape is that of its parent."""
-        return bool(self.parents)
-
 
 METHODS: dict[str, MethodSpec] = {}
 """Every method by its name. `register` adds one."""

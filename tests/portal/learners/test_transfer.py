@@ -64,9 +64,10 @@ def trained_on(source: Base, target: Base, folder: Path, monkeypatch: pytest.Mon
 
 
 def updates(found: Transferred, task: str) -> dict[tuple[str, int], torch.Tensor]:
+    slot = found.tasks.index(task)
     return {
-        (group.module, layer): b[0, index] @ a[0, index]
-        for group, (a, b) in found.of_task(task).items()
+        (group.module, layer): b[slot, index] @ a[slot, index]
+        for group, (a, b) in found.factors.items()
         for index, layer in enumerate(group.layers)
     }
 
