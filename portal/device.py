@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -362,18 +362,14 @@ def random_matrix(rows: int, columns: int, dtype: torch.dtype, device: torch.dev
 
 def seconds_each(operation: Callable[[], Tensor], count: int, device: torch.device) -> float:
     """Mean seconds of an operation, once it is warm and until the device has done all of them."""
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     operation()
-    _wait_for(device)
+    wait()
     started = time.perf_counter()
     for _ in range(count):
         operation()
-    _wait_for(device)
+    wait()
     return (time.perf_counter() - started) / count
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _round(value: float) -> float:

@@ -124,8 +124,7 @@ def folder_digest(folder: Path) -> str:
     paths = sorted(path for pattern in _WEIGHT_FILES for path in folder.glob(pattern))
     if not any(path.suffix == ".safetensors" for path in paths):
         raise ValueError(f"{folder}: no safetensors weights in this folder")
-    lines = [f"{path.name} {digest}" for path, digest in zip(paths, files_sha256(paths), strict=True)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return _digest_of({path.name: path for path in paths})
 
 
 def hub_weights_digest(name: str, commit: str) -> str | None:
@@ -136,9 +135,12 @@ def hub_weights_digest(name: str, commit: str) -> str | None:
     files = locate(name)
     if files.is_local:
         return None
-    weights = _hub_weights(files.location, commit)
-    digests = files_sha256([*weights.values()])
-    lines = [f"{weight} {digest}" for weight, digest in zip(weights, digests, strict=True)]
+    return _digest_of(_hub_weights(files.location, commit))
+
+
+def _digest_of(files: dict[str, Path]) -> str:
+    digests = files_sha256([*files.values()])
+    lines = [f"{name} {digest}" for name, digest in zip(files, digests, strict=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

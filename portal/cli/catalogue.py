@@ -178,10 +178,7 @@ def tasks(
     if as_json:
         typer.echo(json.dumps(_tasks_as_json(opened, chosen, tokenised)))
         return
-    if kinds := options.chosen_kinds(opened.kinds, chosen, by_task=by_task):
-        _print_kinds(opened, kinds, tokenised)
-    else:
-        _print_tasks(opened, chosen, tokenised)
+    _print_counts(opened, chosen, options.chosen_kinds(opened.kinds, chosen, by_task=by_task), tokenised)
     for task in chosen:
         for example in opened.examples(task, "train")[:show]:
             typer.echo(_as_line(example))
@@ -201,37 +198,29 @@ def _as_line(example: "Example") -> str:
     return asked if example.written else f"{asked}, of {', '.join(map(quoted, example.choices))}"
 
 
-def _print_tasks(suite: "Suite", tasks: tuple[str, ...], tokenised: dict[str, dict[str, int]]) -> None:
-    """A line per task, and what a user should know of its rows."""
-    print_table(
-        ["task", *_count_headers(tokenised)],
-        [[task, *_count_rows(suite, (task,), tokenised)] for task in tasks],
-    )
-    for task in tasks:
-        for remark in suite.lint(task).remarks():
-            typer.echo(f"{task}: {remark}")
-
-
-def _print_kinds(
-    suite: "Suite", kinds: dict[str, tuple[str, ...]], tokenised: dict[str, dict[str, int]]
+def _print_counts(
+    suite: "Suite",
+    tasks: tuple[str, ...],
+    kinds: dict[str, tuple[str, ...]],
+    tokenised: dict[str, dict[str, int]],
 ) -> None:
-    """A line per kind, and in how many of its tasks there is something that a user should know."""
-    print_table(
-        ["kind", "tasks", *_count_headers(tokenised)],
-        [[kind, str(len(tasks)), *_count_rows(suite, tasks, tokenised)] for kind, tasks in kinds.items()],
-    )
-    for kind, tasks in kinds.items():
-        remarked = sum(bool(suite.lint(task).remarks()) for task in tasks)
-        if remarked:
-            typer.echo(f"{kind}: remarks on {remarked} of {len(tasks)} tasks, which --by-task prints")
-
-
-def _count_headers(tokenised: dict[str, dict[str, int]]) -> list[str]:
-    """The names of what `_count_rows` counts."""
+    """A line per kind, or per task where there are no kinds, and what a user should know of the rows."""
     from portal.tasks.example import SPLITS
 
     doubtful = ("dropped", "duplicate", "repeated", "equal choices", "shared clusters")
-    return [*SPLITS, "choices", *doubtful, *next(iter(tokenised.values()), {})]
+    headers = [*SPLITS, "choices", *doubtful, *next(iter(tokenised.values()), {})]
+    groups = kinds or {task: (task,) for task in tasks}
+    counts = [
+        [name, *([str(len(own))] if kinds else []), *_count_rows(suite, own, tokenised)]
+        for name, own in groups.items()
+    ]
+    print_table([*(["kind", "tasks"] if kinds else ["task"]), *headers], counts)
+    for name, own in groups.items():
+        remarks = {task: found for task in own if (found := suite.lint(task).remarks())}
+        if kinds and remarks:
+            typer.echo(f"{name}: remarks on {len(remarks)} of {len(own)} tasks, which --by-task prints")
+        for remark in () if kinds else remarks.get(name, ()):
+            typer.echo(f"{name}: {remark}")
 
 
 def _count_rows(suite: "Suite", tasks: tuple[str, ...], tokenised: dict[str, dict[str, int]]) -> list[str]:

@@ -67,11 +67,12 @@ def report(
             "a report of two studies, or of a store, is written to a folder of its own: name it by --out"
         )
     into = out or Path(folders[0]) / "report"
-    if serve:
-        _serve(places[0], into, study, price, every, port)
-        return
-    if watch:
-        _watch(places[0], into, study, price, every)
+    if serve or watch:
+        live = _LiveReport(places[0], into, study, price)
+        if serve:
+            _serve(live, into, every, port)
+        else:
+            _watch(live, every)
         return
     with ExitStack() as stack:
         sources = [stack.enter_context(_source(place, study)) for place in places]
@@ -157,7 +158,7 @@ class _LiveReport:
     def __init__(self, place: "Folder", out: Path, study: str | None, price: float | None) -> None:
         from sweeps.store.run_store import RunStore
 
-        self._place, self._out, self._price = place, out, price
+        self.place, self._out, self._price = place, out, price
         self._manifest, self._store = _manifest(place, study), RunStore(place)
         self._shown: object = None
         self.files: frozenset[str] = frozenset()
@@ -170,7 +171,7 @@ class _LiveReport:
 
         status = StudyStatus.read(self._store, self._manifest.runs)
         if status.done and (status.done, status.failed, refresh_s) != self._shown:
-            with _collected(self._place, self._manifest, status) as source:
+            with _collected(self.place, self._manifest, status) as source:
                 page = _write([source], self._out, self._price, refresh_s=refresh_s)
             self.files = frozenset((page.name, *report_files(self._out)))
             typer.echo(f"{len(status.done)} of {status.total} runs: {page}")
@@ -180,13 +181,12 @@ class _LiveReport:
         return status
 
 
-def _watch(place: "Folder", out: Path, study: str | None, price: float | None, every: int) -> None:
+def _watch(live: _LiveReport, every: int) -> None:
     """The report anew whenever runs have finished, until no driver works on the study any more."""
     from sweeps.store.lease import has_live_driver
 
-    live = _LiveReport(place, out, study, price)
     try:
-        while has_live_driver(place):
+        while has_live_driver(live.place):
             live.show(every)
             time.sleep(every)
     finally:  # no page is left behind that says it is live
@@ -196,19 +196,18 @@ def _watch(place: "Folder", out: Path, study: str | None, price: float | None, e
         warn(f"no driver works on this study; {left} of its runs have no result")
 
 
-def _serve(place: "Folder", out: Path, study: str | None, price: float | None, every: int, port: int) -> None:
+def _serve(live: _LiveReport, out: Path, every: int, port: int) -> None:
     """The report anew whenever runs have finished, for browsers of this machine, until Ctrl-C."""
     from sweeps.launch.terminal import termination_interrupts
     from sweeps.store.lease import has_live_driver
 
-    live = _LiveReport(place, out, study, price)
     out.mkdir(parents=True, exist_ok=True)
     with ReportServer(out, port, lambda: live.files) as server:
         typer.echo(f"report: {server.address} until Ctrl-C")
         try:
             with suppress(KeyboardInterrupt), termination_interrupts():
                 while True:
-                    live.show(every if has_live_driver(place) else None)
+                    live.show(every if has_live_driver(live.place) else None)
                     time.sleep(every)
         finally:  # no page is left behind that says it is live
             live.show(None)

@@ -102,7 +102,7 @@ class DataOrder:
     """
 
     def __init__(self, run: RunConfig, rows: Mapping[str, RowTable]) -> None:
-        self._run = run
+        self._run, self._all_tasks = run, frozenset(run.data.trained_tasks)
         self._bases = [ref.name for ref in run.bases]
         self._rows = {
             (base, task): calibration_rows(rows[base].rows(task, "train"), run.data.size, run.seed or 0)
@@ -148,10 +148,6 @@ class DataOrder:
         tasks = self._run.data.trained_tasks
         order = turn_order(len(tasks), self._run.seed or 0, turn)
         return frozenset(tasks[index] for index in order[part :: self._num_parts])
-
-    @cached_property
-    def _all_tasks(self) -> frozenset[str]:
-        return frozenset(self._run.data.trained_tasks)
 
     def batch(self, base: str, task: str, step: int) -> tuple[TokenRow, ...]:
         """The rows of `task` on `base` at this step; each base sees an order of its own."""

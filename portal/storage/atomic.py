@@ -32,7 +32,10 @@ def write_bytes_atomic(path: Folder, data: bytes) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = aside(path)
-    _write_synced(temporary, data)
+    with naming(temporary), temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
     sync(path.parent)
 
@@ -184,13 +187,6 @@ def only_one(lock: Path) -> Iterator[None]:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with naming(path), path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def sync(path: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from portal.frozen import content_key
 from portal.storage.object_store import ObjectPath, is_url
@@ -76,16 +75,11 @@ def fetched(folder: Folder) -> Iterator[Path]:
 
 def file_sha256(path: Folder) -> str:
     """Hex sha256 of the file's bytes."""
-    with open_binary(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    with path.open_bytes() if isinstance(path, ObjectPath) else path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_sha256(paths: Sequence[Folder]) -> list[str]:
     """Hex sha256 of each file's bytes; several are read at once, hashing waits for no other thread."""
     with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
         return list(pool.map(file_sha256, paths))
-
-
-def open_binary(path: Folder) -> BinaryIO:
-    """The file, to be read."""
-    return path.open_bytes() if isinstance(path, ObjectPath) else path.open("rb")

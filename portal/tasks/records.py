@@ -36,13 +36,8 @@ def split_files(folder: Path, split: str) -> list[Path]:
     return sorted(folder.glob(f"{split}-*.parquet"))
 
 
-def read_records(path: Path) -> list[Record]:
-    """Read all rows of a Parquet or JSONL file; ValueError when it is not in the format of its suffix."""
-    return list(stream_records(path))
-
-
 def stream_records(path: Path) -> Iterator[Record]:
-    """Read the rows of a Parquet or JSONL file some at a time; ValueError like `read_records`."""
+    """Read the rows of a Parquet or JSONL file some at a time; ValueError for one in another format."""
     check_suffix(path)
     try:
         if path.suffix == ".parquet":
@@ -69,7 +64,7 @@ def _parsed(number: int, line: str) -> Record:
 
 
 def count_records(path: Path) -> int:
-    """Count the rows of a Parquet or JSONL file; ValueError like `read_records`."""
+    """Count the rows of a Parquet or JSONL file; ValueError like `stream_records`."""
     if path.suffix != ".parquet":
         return sum(1 for _ in stream_records(path))
     try:
@@ -112,7 +107,7 @@ def folder_records(folder: Path, split: str) -> list[Record]:
     if not files:
         refuse_other_formats(folder, split)
         raise ValueError(f"{folder}: no {split}.parquet, {split}-*.parquet or {split}.jsonl")
-    records = [record for path in files for record in read_records(path)]
+    records = [record for path in files for record in stream_records(path)]
     if not records:
         raise ValueError(f"{files[0]}: no rows")
     return records
@@ -180,7 +175,7 @@ class FileRows:
 
     @cached_property
     def _records(self) -> list[Record]:
-        records = read_records(self.path)
+        records = list(stream_records(self.path))
         if not records:
             raise ValueError(f"{self.path}: no rows")
         return records

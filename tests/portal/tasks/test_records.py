@@ -19,7 +19,6 @@ from portal.tasks.records import (
     RowSource,
     count_records,
     folder_records,
-    read_records,
     split_files,
     stream_records,
 )
@@ -66,7 +65,7 @@ def test_a_file_in_another_format_is_refused_by_its_name_with_a_way_to_convert_i
     ):
         (tmp_path / name).write_text("a,b\n1,x\n")
         message = rf"{name}: rows are read from .parquet and .jsonl files.*{remedy}"
-        for read in (read_records, count_records, lambda path: list(stream_records(path))):
+        for read in (count_records, lambda path: list(stream_records(path))):
             with pytest.raises(ValueError, match=message):
                 read(tmp_path / name)
 
@@ -76,12 +75,12 @@ def test_the_advice_for_a_csv_file_converts_it(tmp_path: Path) -> None:
     path.write_text("question,gold\nWhy?,1\n")
 
     with pytest.raises(ValueError, match="convert it with") as caught:
-        read_records(path)
+        list(stream_records(path))
     command = shlex.split(str(caught.value).partition("convert it with: ")[2])
     subprocess.run([sys.executable, *command[1:]], check=True, timeout=PATIENCE_S)
 
     assert command[0] == "python"
-    assert read_records(path.with_suffix(".parquet")) == [{"question": "Why?", "gold": 1}]
+    assert list(stream_records(path.with_suffix(".parquet"))) == [{"question": "Why?", "gold": 1}]
 
 
 def test_rows_are_counted_without_reading_a_parquet_file(tmp_path: Path) -> None:
