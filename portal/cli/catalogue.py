@@ -20,12 +20,7 @@ PAPER_BASES = ("qwen3-1.7b", "qwen3-4b", "qwen3-8b", "gemma-3-4b")
 def params(
     base: Annotated[
         list[str] | None,
-        typer.Option(
-            "--base",
-            metavar="BASE",
-            help="Base to count for. Repeatable. Default: the paper's four.",
-            autocompletion=options.one_of("portal.bases.registry:known_bases"),
-        ),
+        options.base_option("Base to count for. Repeatable. Default: the paper's four.", "--base"),
     ] = None,
     modules: options.Modules = "q,v",
     rank: Annotated[

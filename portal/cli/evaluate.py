@@ -232,9 +232,7 @@ SHOWN = 5
 
 
 def conflicts(
-    artifact: Annotated[
-        str, typer.Argument(metavar="ARTIFACT", help="A folder, an output of train or port, a hub id.")
-    ],
+    artifact: options.AnyArtifact,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the matrix of cosines as CSV.")
     ] = None,

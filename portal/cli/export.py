@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from portal.cli import options
 from portal.cli.artifacts import LatentsOption, find_artifact, load_with_latents
 from portal.cli.output import comma_list
 from portal.messages import one_line
@@ -21,13 +22,7 @@ MERGED = "merged"
 
 
 def export(
-    artifact: Annotated[
-        str,
-        typer.Argument(
-            metavar="ARTIFACT",
-            help="Artifact to export from: a folder, an output of train or port, or a hub id.",
-        ),
-    ],
+    artifact: Annotated[str, options.artifact_argument("Artifact to export from")],
     out: Annotated[
         Path,
         typer.Option(

@@ -22,20 +22,13 @@ def gpu_check(
     ] = Path("portal-gpu-check"),
     shape: Annotated[
         str | None,
-        typer.Option(
-            metavar="BASE",
-            help="Time steps and scoring on a base of this one's shape, with random weights; 8b is "
-            "qwen3-8b. Default: qwen3-1.7b on a GPU, mini-qwen3-m on a CPU, smollm2-135m for bf16 there.",
-            autocompletion=options.one_of("portal.bases.registry:known_bases"),
+        options.base_option(
+            "Time steps and scoring on a base of this one's shape, with random weights; 8b is qwen3-8b. "
+            "Default: qwen3-1.7b on a GPU, mini-qwen3-m on a CPU, smollm2-135m for bf16 there."
         ),
     ] = None,
     base: Annotated[
-        str | None,
-        typer.Option(
-            metavar="BASE",
-            help="Time steps and scoring on this base, with its own weights.",
-            autocompletion=options.one_of("portal.bases.registry:known_bases"),
-        ),
+        str | None, options.base_option("Time steps and scoring on this base, with its own weights.")
     ] = None,
     gpus: Annotated[
         int | None,

@@ -1,7 +1,7 @@
 """`portal inspect`: what an artifact is, read from its configs alone."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    artifact: Annotated[
-        str, typer.Argument(metavar="ARTIFACT", help="A folder, an output of train or port, a hub id.")
-    ],
+    artifact: options.AnyArtifact,
     suite: options.SuiteName = None,
     by_task: options.ByTask = False,
     as_json: options.Json = False,

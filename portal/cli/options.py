@@ -6,7 +6,7 @@ shell completes them, and typer refuses others.
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -66,13 +66,25 @@ def _known_device(name: str) -> str:
     return kind
 
 
+def base_option(help: str, *names: str) -> Any:
+    """An option that names a base; by default it is called as its parameter."""
+    complete = one_of("portal.bases.registry:known_bases")
+    return typer.Option(*names, metavar="BASE", help=help, autocompletion=complete)
+
+
+def artifact_argument(what: str) -> Any:
+    """The artifact that a command takes, for that."""
+    help = f"{what}: a folder, an output of train or port, or a hub id."
+    return typer.Argument(metavar="ARTIFACT", help=help)
+
+
+AnyArtifact = Annotated[
+    str, typer.Argument(metavar="ARTIFACT", help="A folder, an output of train or port, a hub id.")
+]
 Base = Annotated[
     str,
-    typer.Option(
-        "--base",
-        metavar="BASE",
-        help="Base model: a short name of `portal bases`, a hub id, a model folder or a GGUF file.",
-        autocompletion=one_of("portal.bases.registry:known_bases"),
+    base_option(
+        "Base model: a short name of `portal bases`, a hub id, a model folder or a GGUF file.", "--base"
     ),
 ]
 Tasks = Annotated[

@@ -29,19 +29,9 @@ _TYPO = 0.9
 
 
 def teach(
-    artifact: Annotated[
-        str,
-        typer.Argument(
-            metavar="ARTIFACT", help="Artifact to teach: a folder, an output of train or port, or a hub id."
-        ),
-    ],
+    artifact: Annotated[str, options.artifact_argument("Artifact to teach")],
     on: Annotated[
-        str,
-        typer.Option(
-            metavar="BASE",
-            help="Base to learn the tasks on, one that the artifact was made for.",
-            autocompletion=options.one_of("portal.bases.registry:known_bases"),
-        ),
+        str, options.base_option("Base to learn the tasks on, one that the artifact was made for.")
     ],
     tasks: Annotated[
         str,

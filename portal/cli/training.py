@@ -117,20 +117,9 @@ def train(
 
 
 def port(
-    artifact: Annotated[
-        str,
-        typer.Argument(
-            metavar="ARTIFACT",
-            help="Artifact to start from: a folder, an output of train or port, or a hub id.",
-        ),
-    ],
+    artifact: Annotated[str, options.artifact_argument("Artifact to start from")],
     to: Annotated[
-        str,
-        typer.Option(
-            metavar="BASE",
-            help="Base to port to: a short name, a hub id, a model folder or a GGUF file.",
-            autocompletion=options.one_of("portal.bases.registry:known_bases"),
-        ),
+        str, options.base_option("Base to port to: a short name, a hub id, a model folder or a GGUF file.")
     ],
     out: OutOption,
     recipe: RecipeOption = "paper",

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,13 +28,7 @@ _LINE_BREAK = "\\n"
 
 
 def try_task(
-    artifact: Annotated[
-        str,
-        typer.Argument(
-            metavar="ARTIFACT",
-            help="Artifact with the task's adapter: a folder, an output of train or port, or a hub id.",
-        ),
-    ],
+    artifact: Annotated[str, options.artifact_argument("Artifact with the task's adapter")],
     base: options.Base,
     task: Annotated[str, typer.Option(metavar="TASK", help="Task of the artifact.")],
     latents: LatentsOption = None,
@@ -105,25 +100,18 @@ def try_task(
     talk.check()
 
 
+@dataclass
 class _Talk:
     """Answers prompts by a base, without and with one adapter."""
 
-    def __init__(
-        self,
-        base: "Base",
-        source: "Artifact",
-        task: str,
-        ask: Ask,
-        max_new_tokens: int,
-        stop: tuple[str, ...],
-        sampling: "Sampling",
-    ) -> None:
-        self._ask, self._refused = ask, list[str]()
-        self._base, self._max_new_tokens, self._stop, self._sampling = base, max_new_tokens, stop, sampling
-        self._scaling = source.config.adapter.scaling
-        self._factors = {
-            group: (a.to(base.device), b.to(base.device)) for group, (a, b) in source.factors((task,)).items()
-        }
+    base: "Base"
+    source: "Artifact"
+    task: str
+    ask: Ask
+    max_new_tokens: int
+    stop: tuple[str, ...]
+    sampling: "Sampling"
+    refused: list[str] = field(default_factory=list)
 
     def answers(self, prompts: Iterable[Sequence[str]]) -> "Iterator[tuple[str, Answer, Answer]]":
         """Each prompt with the answer of the base alone and that with the adapter; those given together in
@@ -131,30 +119,31 @@ class _Talk:
         """
         from portal.generation.generate import generate
 
+        factors, device = self.source.factors((self.task,)), self.base.device
+        placed = {group: (a.to(device), b.to(device)) for group, (a, b) in factors.items()}
+        scaling = self.source.config.adapter.scaling
         for together in prompts:
             asked = [(prompt, own) for prompt in together if (own := self._requests(prompt))]
             requests = [request for _, own in asked for request in own]
-            found = dict(
-                generate(self._base, requests, self._factors, self._scaling, sampling=self._sampling)
-            )
+            found = dict(generate(self.base, requests, placed, scaling, sampling=self.sampling))
             for number, (prompt, _) in enumerate(asked):
                 yield prompt, found[2 * number], found[2 * number + 1]
 
     def check(self) -> None:
         """ValueError that counts the prompts that were left out, with the reason of the first."""
-        if self._refused:
-            raise ValueError(f"{counted(len(self._refused), 'line')} not answered: {self._refused[0]}")
+        if self.refused:
+            raise ValueError(f"{counted(len(self.refused), 'line')} not answered: {self.refused[0]}")
 
     def _requests(self, prompt: str) -> "list[Request]":
         from portal.generation.decoder import Request
         from portal.generation.generate import check_room
 
         try:
-            ids, ends = self._ask(prompt)
-            requests = [Request(ids, slot, self._max_new_tokens, self._stop, ends) for slot in (None, 0)]
-            check_room(self._base, requests[0])
+            ids, ends = self.ask(prompt)
+            requests = [Request(ids, slot, self.max_new_tokens, self.stop, ends) for slot in (None, 0)]
+            check_room(self.base, requests[0])
         except ValueError as error:
-            self._refused.append(f"{_one_line(prompt)!r:.60}: {error}")
+            self.refused.append(f"{_one_line(prompt)!r:.60}: {error}")
             if sys.stdin.isatty():
                 warn(str(error))
             return []
