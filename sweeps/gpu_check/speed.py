@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import geometric_mean
 
 import torch
 
@@ -57,9 +58,7 @@ class Speed:
 
 def pace_of(speeds: Sequence[Speed]) -> float | None:
     """The geometric mean of how many times as long as predicted they took; None of none."""
-    if not speeds:
-        return None
-    return math.exp(math.fsum(math.log(each.pace) for each in speeds) / len(speeds))
+    return geometric_mean(each.pace for each in speeds) if speeds else None
 
 
 @dataclass(frozen=True)
