@@ -47,10 +47,10 @@ from sweeps.sinks.events import StudyEvents
 from sweeps.sinks.tracking import BROKEN_OFF_S, TrackerSupervisor
 from sweeps.store.lease import InUse, acquire, read_holder
 from sweeps.store.output_folder import (
-    KeptPrecisions,
     UsedDevice,
     check_device_kind,
     check_writable,
+    keep_precisions,
 )
 from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import Session, clear_session_files
@@ -141,7 +141,7 @@ def run_study(
             if wait:  # another driver has worked here meanwhile
                 status = status.refreshed(store, study.runs)
                 tried = status.trainable(study.runs)
-            KeptPrecisions(out).keep(study.auto_precisions)
+            keep_precisions(out, study.auto_precisions)
             record_manifest(out, study.manifest)
             with _session(out, lease.token, supervisor):
                 if tried:

@@ -37,7 +37,7 @@ from sweeps.launch.terminal import ProgressLine, termination_interrupts
 from sweeps.launch.tokenize import prepare_rows
 from sweeps.planning.checks import check_metrics, check_shapes, count_rows
 from sweeps.store.lease import acquire
-from sweeps.store.output_folder import KeptPrecisions, check_writable
+from sweeps.store.output_folder import check_writable, keep_precisions
 from sweeps.store.run_store import PackStore, RunStore, pack_key
 from sweeps.store.session import clear_session_files
 from sweeps.study.context import resolve_precisions
@@ -264,7 +264,7 @@ def finish_run(
     """
     check_place(out)
     check_writable(out)
-    KeptPrecisions(out).keep(single.auto_precisions)
+    keep_precisions(out, single.auto_precisions)
     run_local(
         [single.config],
         single.suite,

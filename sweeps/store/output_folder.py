@@ -46,34 +46,31 @@ def check_exists(out: Folder) -> None:
         raise ValueError(f"{out}: no such folder; check --out, or `portal sweep run` makes it")
 
 
-_PRECISIONS_FILE = "precisions.json"
+PRECISIONS_FILE = "precisions.json"
+"""Kept for ever: whatever machine continues in the folder, runs keep their keys."""
 _RECORD = TypeAdapter(dict[str, Precision])
 
 
-class KeptPrecisions:
-    """precisions.json below `out`, kept for ever: whatever machine continues there, runs keep their keys."""
+def kept_precisions(out: Folder) -> dict[str, Precision]:
+    """The precision of each base that was resolved in `out`; nothing before the first launch."""
+    path = out / PRECISIONS_FILE
+    try:
+        return _RECORD.validate_python(read_record(path) or {})
+    except ValueError:  # also pydantic's; the record's own advice is to delete its folder, here the study
+        raise ValueError(f"{path}: not precisions by base; delete it and run again") from None
 
-    def __init__(self, out: Folder) -> None:
-        self._path = out / _PRECISIONS_FILE
 
-    def read(self) -> dict[str, Precision]:
-        """The precision of each base that was resolved here; nothing before the first launch."""
-        try:
-            return _RECORD.validate_python(read_record(self._path) or {})
-        except ValueError:  # also pydantic's; the record's own advice is to delete its folder, here the study
-            raise ValueError(f"{self._path}: not precisions by base; delete it and run again") from None
-
-    def keep(self, found: Mapping[str, Precision]) -> None:
-        """Add bases that are new here; ValueError for one that was resolved otherwise before."""
-        kept = self.read()
-        for base, precision in found.items():
-            if kept.get(base, precision) != precision:
-                raise ValueError(
-                    f"base {base!r}: precision 'auto' is {kept[base]!r} in {self._path.parent}, not "
-                    f"{precision!r}; name that folder as `out` where study or request is made"
-                )
-        if not found.keys() <= kept.keys():
-            write_json_atomic(self._path, {**found, **kept})
+def keep_precisions(out: Folder, found: Mapping[str, Precision]) -> None:
+    """Add bases that are new here; ValueError for one that was resolved otherwise before."""
+    kept = kept_precisions(out)
+    for base, precision in found.items():
+        if kept.get(base, precision) != precision:
+            raise ValueError(
+                f"base {base!r}: precision 'auto' is {kept[base]!r} in {out}, not {precision!r}; name that "
+                "folder as `out` where study or request is made"
+            )
+    if not found.keys() <= kept.keys():
+        write_json_atomic(out / PRECISIONS_FILE, {**found, **kept})
 
 
 _DEVICE_FILE = "device.json"

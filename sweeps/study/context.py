@@ -10,7 +10,7 @@ from portal.data.suites import Suite, examples_hash, open_suite, outline_suite, 
 from portal.storage.paths import Folder
 from portal.tasks.records import RowsNotAtHandError
 from portal.text.encoder import Encoder, find_encoder
-from sweeps.store.output_folder import KeptPrecisions
+from sweeps.store.output_folder import kept_precisions
 from sweeps.store.run_store import RunStore
 from sweeps.study.study_file import StudyFile, check_names, with_variants
 
@@ -111,7 +111,7 @@ def resolve_precisions(
     """
     if choice != "auto":
         return dict.fromkeys(bases, choice)
-    kept = {} if out is None else KeptPrecisions(out).read() or _of_runs(out)
+    kept = {} if out is None else kept_precisions(out) or _of_runs(out)
     found = {base: kept[base] for base in bases if base in kept}
     return found | {base: _resolve(base, device) for base in bases if base not in kept}
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from sweeps.store.output_folder import (
-    KeptPrecisions,
     UsedDevice,
     check_device_kind,
     check_exists,
     check_usable,
     check_writable,
+    keep_precisions,
+    kept_precisions,
 )
 
 
@@ -36,22 +37,22 @@ def test_a_place_that_is_not_there_yet_is_usable_and_stays_away_and_one_below_a_
 
 
 def test_precisions_come_back_grow_by_new_bases_and_are_never_replaced(tmp_path: Path) -> None:
-    kept = KeptPrecisions(tmp_path / "out")
-    assert kept.read() == {}
-    kept.keep({})
-    assert not (tmp_path / "out").exists()  # nothing was resolved
+    out = tmp_path / "out"
+    assert kept_precisions(out) == {}
+    keep_precisions(out, {})
+    assert not out.exists()  # nothing was resolved
 
     for found in ({"wide": "bf16"}, {"narrow": "default"}, {"wide": "bf16", "narrow": "default"}):
-        kept.keep(found)
+        keep_precisions(out, found)
     with pytest.raises(ValueError, match=r"base 'wide': precision 'auto' is 'bf16' in .*, not 'default'"):
-        kept.keep({"other": "bf16", "wide": "default"})
-    assert KeptPrecisions(tmp_path / "out").read() == {"wide": "bf16", "narrow": "default"}
+        keep_precisions(out, {"other": "bf16", "wide": "default"})
+    assert kept_precisions(out) == {"wide": "bf16", "narrow": "default"}
 
 
 def test_a_record_that_is_none_is_refused_by_name_in_one_line(tmp_path: Path) -> None:
     device = ('{"device": "tpu"}', '{"kind": "cpu"}', '{"device": "cpu", "kind": "cpu"}')
     for read, name, fault, texts in (
-        (lambda out: KeptPrecisions(out).read(), "precisions.json", "not precisions by base",
+        (kept_precisions, "precisions.json", "not precisions by base",
          ('{"wide": "auto"}', '{"wide": 16}')),
         (UsedDevice.kept, "device.json", r"not a kind of device \(.+\)", device),
     ):  # fmt: skip

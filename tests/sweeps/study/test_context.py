@@ -11,7 +11,7 @@ from portal.storage.records import read_yaml
 from sweeps.launch.driver import run_study
 from sweeps.launch.single_run import TrainRequest, source_run
 from sweeps.search.run_search import SearchPlan, run_search
-from sweeps.store.output_folder import KeptPrecisions
+from sweeps.store.output_folder import PRECISIONS_FILE, keep_precisions, kept_precisions
 from sweeps.store.run_store import RunStore
 from sweeps.study import context as contexts
 from sweeps.study.context import StudyContext, resolve_precisions
@@ -101,7 +101,7 @@ def test_auto_is_resolved_for_each_base_and_kept_in_a_folder_on_whatever_machine
     out = tmp_path / "out"
     with cpu_with(*ABLE):
         study = load_study(path, out=out)
-    KeptPrecisions(out).keep(study.auto_precisions)
+    keep_precisions(out, study.auto_precisions)
     with cpu_with():
         again, elsewhere = load_study(path, out=out), load_study(path, out=tmp_path / "another")
 
@@ -132,7 +132,7 @@ def test_a_folder_with_runs_of_one_precision_stays_with_it(path: Path, tmp_path:
 def test_a_base_that_is_new_in_a_folder_is_resolved_there_and_a_precision_that_is_said_is_every_bases(
     path: Path, tmp_path: Path
 ) -> None:
-    KeptPrecisions(tmp_path).keep({WIDE: "bf16"})
+    keep_precisions(tmp_path, {WIDE: "bf16"})
     with cpu_with():
         found = resolve_precisions("auto", [WIDE, "smollm2-135m"], device="cpu", out=tmp_path)
     said = resolve_precisions("default", [WIDE, NARROW], device="cpu", out=tmp_path)
@@ -148,10 +148,10 @@ def test_a_launch_records_the_resolution_and_every_command_finds_it(
     out = str(tmp_path / "out")
     with cpu_with(*ABLE):
         assert main(["sweep", "run", str(path), "--out", out, "--executor", "local"]) == 0
-    assert KeptPrecisions(Path(out)).read() == {NARROW: "default"}
+    assert kept_precisions(Path(out)) == {NARROW: "default"}
     capsys.readouterr()
 
-    KeptPrecisions(Path(out))._path.write_text(json.dumps({NARROW: "bf16"}))  # as another machine chose
+    (Path(out) / PRECISIONS_FILE).write_text(json.dumps({NARROW: "bf16"}))  # as another machine chose
     for command in ("status", "plan"):
         with cpu_with(*ABLE):
             assert main(["sweep", command, str(path), "--out", out, "--json"]) == 0
@@ -162,7 +162,7 @@ def test_a_launch_records_the_resolution_and_every_command_finds_it(
 def test_a_machine_or_a_study_that_cannot_go_on_in_a_folder_says_so_and_can_still_look(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    KeptPrecisions(tmp_path / "out").keep({WIDE: "bf16"})
+    keep_precisions(tmp_path / "out", {WIDE: "bf16"})
     out, at = tmp_path / "out", [str(path), "--out", str(tmp_path / "out")]
     with cpu_with():
         assert main(["sweep", "status", *at]) == 0
@@ -188,7 +188,7 @@ def test_joint_training_resolves_and_keeps_it_as_a_study_does(
     request = TrainRequest(suite, tasks, precision="auto", out=tmp_path)
 
     first = source_run(["mini-qwen3-s"], request, modules=("q",), rank=2)
-    KeptPrecisions(tmp_path).keep(first.auto_precisions)
+    keep_precisions(tmp_path, first.auto_precisions)
     with cpu_with():
         again = source_run(["mini-qwen3-s"], request, modules=("q",), rank=2)
 
