@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,9 @@ class ProgressLine:
         finished: Sequence[str] = (),
         names: Mapping[int, str] | None = None,
     ) -> None:
-        self._runs, self._costs, self._store, self._console = runs, costs, store, console
+        self._console = console
+        self._look = partial(stage_states, runs, costs, store, FinishedRuns(store, finished))
         self._names = stage_names(map(stage_of, runs)) | dict(names or {})
-        self._finished = FinishedRuns(store, finished)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="portal-progress", daemon=True)
         self._first: dict[int, tuple[float, float]] = {}  # by stage: time and share when first seen moving
@@ -140,7 +141,7 @@ class ProgressLine:
             tasks: dict[int, Any] = {}
             while True:
                 last = self._stop.is_set()
-                for state in stage_states(self._runs, self._costs, self._store, self._finished):
+                for state in self._look():
                     if state.stage not in tasks:
                         name = self._names[state.stage]
                         tasks[state.stage] = progress.add_task(name, total=1.0, text="")
@@ -155,7 +156,7 @@ class ProgressLine:
         while True:
             last = self._stop.is_set()
             now = time.monotonic()
-            for state in stage_states(self._runs, self._costs, self._store, self._finished):
+            for state in self._look():
                 done, at = shown.get(state.stage, (-1, 0.0))
                 ended = state.done == state.total and done != state.done
                 begins = state.active and state.stage not in shown

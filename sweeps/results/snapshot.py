@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -262,12 +262,16 @@ def copy_tables(study: StudyManifest, out: Folder, into: Path, status: StudyStat
 
     Nobody else collects meanwhile. Where `out` cannot be written its tables are taken as they are.
     """
-    if isinstance(out, Path) and not os.access(out, os.W_OK):
-        _copy(tables_folder(out, study.name), into)
-        return
-    with _alone(out):
-        _collect_stale(study, out, status or StudyStatus.read(RunStore(out), study.runs))
-        _copy(tables_folder(out, study.name), into)
+    is_writable = not isinstance(out, Path) or os.access(out, os.W_OK)
+    with _alone(out) if is_writable else nullcontext():
+        if is_writable:
+            _collect_stale(study, out, status or StudyStatus.read(RunStore(out), study.runs))
+        tables = tables_folder(out, study.name)
+        files = table_files(tables)
+        if not files:
+            raise ValueError(f"{tables}: no tables yet; `portal sweep collect` writes them")
+        for name, path in files.items():
+            (into / name).write_bytes(path.read_bytes())
 
 
 def keep_part(study: StudyManifest, out: Folder, seeds: Collection[int]) -> Folder:
@@ -409,14 +413,6 @@ def _training(run: RunConfig, train: TrainConfig) -> str:
 
 def _alone(out: Folder) -> AbstractContextManager[None]:
     return only_one(local_place(out) / ".collect.lock")
-
-
-def _copy(results: Folder, into: Path) -> None:
-    files = table_files(results)
-    if not files:
-        raise ValueError(f"{results}: no tables yet; `portal sweep collect` writes them")
-    for name, path in files.items():
-        (into / name).write_bytes(path.read_bytes())
 
 
 def _collect_stale(study: StudyManifest, out: Folder, status: StudyStatus) -> None:
