@@ -158,29 +158,6 @@ def test_what_has_left_is_read_at_its_default_stays_in_the_key_and_is_refused_by
     assert explanation(changed(run, ("method",), "base_residual")) == f"method: method 'base_residual' {left}"
 
 
-def test_to_keep_the_best_epoch_there_must_be_several_evaluations() -> None:
-    raw = changed(make_run("portal", "tiny"), ("train", "keep"), "best_validation")
-    raw["train"]["evaluate"] = "last_epoch"
-
-    assert explanation(raw) == (
-        "train: keep 'best_validation' chooses among evaluations; 'last_epoch' makes only one"
-    )
-
-
-def test_test_rows_of_what_is_kept_need_a_choice_of_it() -> None:
-    raw = changed(make_run("portal", "tiny"), ("train", "test_scores"), "kept")
-
-    assert explanation(raw) == (
-        "train: test_scores 'kept' needs keep 'best_validation', which chooses what is kept"
-    )
-
-
-def test_an_unknown_method_is_refused_with_the_nearest_one() -> None:
-    message = explanation(changed(make_run("portal", "tiny"), ("method",), "portl"))
-
-    assert message == "method: unknown method 'portl'; did you mean 'portal'?"
-
-
 def test_a_config_read_back_from_its_json_is_equal_and_has_the_same_key() -> None:
     for method in METHODS:
         run = make_run(method, "tiny")
@@ -189,26 +166,6 @@ def test_a_config_read_back_from_its_json_is_equal_and_has_the_same_key() -> Non
 
         assert again == run
         assert again.key == run.key
-
-
-def test_an_unknown_key_is_refused_with_the_nearest_one() -> None:
-    for path, known in (
-        (("sed",), "seed"),
-        (("train", "epoch"), "epochs"),
-        (("hypernet", "d_latnet"), "d_latent"),
-        (("data", "sizes"), "size"),
-        (("bases", 0, "nme"), "name"),
-    ):
-        place = ".".join(map(str, path))
-        assert explanation(changed(make_run("portal", "tiny"), path, 1)) == (
-            f"{place}: unknown key; did you mean {known!r}?"
-        )
-
-
-def test_an_unknown_key_that_is_near_to_none_lists_them_all() -> None:
-    message = explanation(changed(make_run("portal", "tiny"), ("adapter", "zzzzzz"), 1))
-
-    assert message == "adapter.zzzzzz: unknown key; known: alpha, modules, rank"
 
 
 def test_a_value_out_of_range_is_explained_in_one_line_that_names_place_and_value() -> None:
@@ -233,34 +190,42 @@ def test_a_value_out_of_range_is_explained_in_one_line_that_names_place_and_valu
         assert repr(value[-1] if value == ["q", "head"] else value) in message
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        (("train", "schedule"), "lineal", "unknown schedule 'lineal'; did you mean 'linear'?"),
-        (("transfer",), "sideways", "unknown transfer 'sideways'; known: coordinate, project"),
-        (("bases", 0, "precision"), "8bits", "unknown precision '8bits'; did you mean '8bit'?"),
-    ],
+REFUSED: tuple[tuple[str, Any, str], ...] = (
+    ("method", "portl", "unknown method 'portl'; did you mean 'portal'?"),
+    ("train schedule", "lineal", "unknown schedule 'lineal'; did you mean 'linear'?"),
+    ("transfer", "sideways", "unknown transfer 'sideways'; known: coordinate, project"),
+    ("bases 0 precision", "8bits", "unknown precision '8bits'; did you mean '8bit'?"),
+    ("sed", 1, "unknown key; did you mean 'seed'?"),
+    ("train epoch", 1, "unknown key; did you mean 'epochs'?"),
+    ("hypernet d_latnet", 1, "unknown key; did you mean 'd_latent'?"),
+    ("data sizes", 1, "unknown key; did you mean 'size'?"),
+    ("bases 0 nme", 1, "unknown key; did you mean 'name'?"),
+    ("adapter zzzzzz", 1, "unknown key; known: alpha, modules, rank"),
 )
-def test_an_unknown_word_is_explained_with_the_nearest_one(
-    path: tuple[str | int, ...], value: str, message: str
-) -> None:
-    explained = explanation(changed(make_run("portal", "tiny"), path, value))
-
-    assert explained == f"{'.'.join(map(str, path))}: {message}"
+"""A place, what is put there, and how that is refused."""
 
 
-def test_a_missing_key_is_named() -> None:
+def test_an_unknown_word_or_key_is_refused_with_the_nearest_one_and_a_missing_key_by_name() -> None:
+    for place, value, message in REFUSED:
+        path = tuple(int(part) if part.isdigit() else part for part in place.split())
+        found = explanation(changed(make_run("portal", "tiny"), path, value))
+        assert found == f"{'.'.join(map(str, path))}: {message}"
     raw = json.loads(make_run("portal", "tiny").canonical_json())
     del raw["data"]["prompt_set"]
-
     assert explanation(raw) == "data.prompt_set: Field required"
 
 
-@pytest.mark.parametrize("modules", [[], ["q", "q"]])
-def test_modules_must_be_some_without_repeats(modules: list[str]) -> None:
-    message = explanation(changed(make_run("portal", "tiny"), ("adapter", "modules"), modules))
-
-    assert message == f"adapter: modules must be a non-empty list without repeats, got {modules}"
+def test_values_that_do_not_go_together_are_refused_by_both() -> None:
+    run = make_run("portal", "tiny")
+    for modules in ([], ["q", "q"]):
+        found = explanation(changed(run, ("adapter", "modules"), modules))
+        assert found == f"adapter: modules must be a non-empty list without repeats, got {modules}"
+    kept = explanation(changed(run, ("train", "test_scores"), "kept"))
+    assert kept == "train: test_scores 'kept' needs keep 'best_validation', which chooses what is kept"
+    once = changed(run, ("train", "keep"), "best_validation")
+    once["train"]["evaluate"] = "last_epoch"
+    message = "train: keep 'best_validation' chooses among evaluations; 'last_epoch' makes only one"
+    assert explanation(once) == message
 
 
 def test_every_part_is_required_by_the_methods_that_use_it_and_refused_by_the_others() -> None:
@@ -287,11 +252,14 @@ def test_only_a_source_run_has_several_bases() -> None:
             make_run(method, "one", "two")
 
 
-def test_a_config_cannot_be_changed() -> None:
+def test_a_config_cannot_be_changed_and_a_copy_has_a_key_of_its_own() -> None:
     run = make_run("lora", "tiny")
+    key = run.key
 
     with pytest.raises(ValidationError, match="frozen"):
         run.seed = 3  # type: ignore[misc]
+    assert run.model_copy(update={"data": run.data.model_copy(update={"eval_size": 7})}).key != key
+    assert run.model_copy().key == run.key == key
 
 
 def test_the_defaults_are_the_papers() -> None:
@@ -306,11 +274,3 @@ def test_the_defaults_are_the_papers() -> None:
 def test_a_run_is_described_by_method_bases_size_and_seed() -> None:
     assert make_run("source", "one", "two").describe() == "source one+two n9 s0"
     assert make_run("base", "one").describe() == "base one"
-
-
-def test_a_copy_of_a_run_has_a_key_of_its_own():
-    run = make_run("base", "a")
-    key = run.key
-
-    assert run.model_copy(update={"data": run.data.model_copy(update={"eval_size": 7})}).key != key
-    assert run.model_copy().key == run.key == key

@@ -1,6 +1,7 @@
 """Tables and records of a study and of its runs: columns, versions old and new, refusal of anything else."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,59 +79,42 @@ def test_writing_again_replaces_the_file_and_leaves_nothing_else(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
 
 
-def test_a_missing_file_is_refused_saying_what_writes_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such result table; `portal sweep collect` writes it"):
-        read_table(tmp_path / "results.parquet", RESULTS)
-
-
-@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.9, 0.999])
-def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
+def test_a_missing_file_is_refused_saying_what_writes_it_and_a_damaged_one_by_name(tmp_path: Path) -> None:
     path = tmp_path / "results.parquet"
+    with pytest.raises(ValueError, match="no such result table; `portal sweep collect` writes it"):
+        read_table(path, RESULTS)
     write_table(results(50), path)
     data = path.read_bytes()
-    path.write_bytes(data[: int(kept * len(data))])
-
-    with pytest.raises(ValueError, match=r"results.parquet: not a readable Parquet file"):
-        read_table(path, RESULTS)
-
-
-def test_a_damaged_footer_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "results.parquet"
-    write_table(results(), path)
-    data = bytearray(path.read_bytes())
     footer = int.from_bytes(data[-8:-4], "little")
-    data[-8 - footer : -8] = bytes(footer)
-    path.write_bytes(data)
+    cuts = [data[: int(kept * len(data))] for kept in (0.0, 0.02, 0.5, 0.9, 0.999)]
 
-    with pytest.raises(ValueError, match=r"results.parquet: not a readable Parquet file"):
-        read_table(path, RESULTS)
+    for damaged in (*cuts, data[: -8 - footer] + bytes(footer) + data[-8:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"results.parquet: not a readable Parquet file"):
+            read_table(path, RESULTS)
 
 
-@pytest.mark.parametrize("metadata", [None, {b"portal_schema_version": b"new"}])
-def test_a_table_without_a_schema_version_is_not_ours(
-    tmp_path: Path, metadata: dict[bytes, bytes] | None
+def test_a_table_without_a_schema_version_is_not_ours_and_a_newer_one_is_refused_by_its_number(
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "results.parquet"
-    pq.write_table(results().replace_schema_metadata(metadata), path)
-
-    with pytest.raises(ValueError, match=r"schema version (none|new); not a table that portal wrote"):
-        read_table(path, RESULTS)
-
-
-def test_a_table_of_a_newer_schema_version_is_refused_by_its_number(tmp_path: Path) -> None:
-    path = tmp_path / "results.parquet"
-    newer = results().append_column("kind", pa.array(["choice", "choice"]))
-    pq.write_table(newer.replace_schema_metadata({b"portal_schema_version": b"999"}), path)
-
-    message = f"schema version 999, this version reads up to {SCHEMA_VERSION}; update portal-sweeps"
-    with pytest.raises(ValueError, match=message):
-        read_table(path, RESULTS)
+    newer = f"999, this version reads up to {SCHEMA_VERSION}; update portal-sweeps"
+    table = results().append_column("kind", pa.array(["choice", "choice"]))
+    for version, message in {
+        None: "none; not a table that portal wrote",
+        b"new": "new; not a table that portal wrote",
+        b"999": newer,
+    }.items():
+        metadata = {} if version is None else {b"portal_schema_version": version}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+        with pytest.raises(ValueError, match=f"schema version {message}"):
+            read_table(path, RESULTS)
 
 
-@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
-def test_a_table_of_an_older_version_reads_as_one_of_today(tmp_path: Path, version: int) -> None:
-    for table, schema in ((results(), RESULTS), (predictions(), PREDICTIONS)):
-        path = tmp_path / "table.parquet"
+def test_a_table_of_an_older_version_reads_as_one_of_today(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    tables = ((results(), RESULTS), (predictions(), PREDICTIONS))
+    for version, (table, schema) in product(range(1, SCHEMA_VERSION), tables):
         pq.write_table(as_of_version(table, version), path)
 
         read = read_table(path, schema)
@@ -167,30 +151,19 @@ def test_tables_of_different_versions_are_put_together(tmp_path: Path) -> None:
     assert both.schema.metadata == RESULTS.metadata
 
 
-def test_an_older_table_with_a_column_of_a_newer_one_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "results.parquet"
-    old = results().replace_schema_metadata({b"portal_schema_version": b"3"})
-    pq.write_table(old, path)
-
-    later = r"\(calibrated, choices_together, keeps_best\)"
-    with pytest.raises(ValueError, match=rf"columns differ from schema version 3 {later}"):
-        read_table(path, RESULTS)
-
-
 def test_a_table_with_other_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.parquet"
-    more = results().append_column("more", pa.array([1, 2]))
-    unlike = f"columns differ from schema version {SCHEMA_VERSION}"
-    for other, name in ((results().drop_columns("seed"), "seed"), (more, "more")):
-        write_table(other, path)
-        with pytest.raises(ValueError, match=rf"{unlike} \({name}\)"):
+    old = results().replace_schema_metadata({b"portal_schema_version": b"3"})
+    for other, version, told in (
+        (results().drop_columns("seed"), SCHEMA_VERSION, "seed"),
+        (results().append_column("more", pa.array([1, 2])), SCHEMA_VERSION, "more"),
+        (results().set_column(0, "run", pa.array([1, 2])), SCHEMA_VERSION, "their order or types"),
+        (predictions(), SCHEMA_VERSION, ".*"),
+        (old, 3, "calibrated, choices_together, keeps_best"),
+    ):
+        pq.write_table(other, path)
+        with pytest.raises(ValueError, match=rf"columns differ from schema version {version} \({told}\)"):
             read_table(path, RESULTS)
-    pq.write_table(results().set_column(0, "run", pa.array([1, 2])), path)
-    with pytest.raises(ValueError, match=rf"{unlike} \(their order or types\)"):
-        read_table(path, RESULTS)
-    write_table(predictions(), path)
-    with pytest.raises(ValueError, match="columns differ from schema version"):
-        read_table(path, RESULTS)
 
 
 def test_the_columns_of_a_run_are_columns_of_a_result() -> None:
@@ -232,22 +205,23 @@ def test_a_studys_record_comes_back_as_it_was(tmp_path: Path) -> None:
     assert info.absent == (absent,)
 
 
-def test_a_record_of_an_older_version_reads_with_defaults(tmp_path: Path) -> None:
+def test_a_record_of_an_older_version_reads_with_defaults_and_an_empty_folder_tells_nothing(
+    tmp_path: Path,
+) -> None:
+    assert read_study_info(tmp_path) == StudyInfo()
+    assert read_run_details(tmp_path) == read_questions(tmp_path) == {}
     (tmp_path / STUDY_FILE).write_text('{"facts": {"study": "old"}, "missing": [{"method": "lora"}]}')
 
     info = read_study_info(tmp_path)
     assert (info.facts, info.workers, info.device_share) == ({"study": "old"}, {}, 1.0)
     assert info.kinds == {}
+    assert "kinds" not in info.to_json()
     assert info.missing == (AbsentRun(method="lora"),)
 
 
-def test_where_nobody_wrote_a_record_it_is_empty(tmp_path: Path) -> None:
-    assert read_study_info(tmp_path) == StudyInfo()
-
-
-@pytest.mark.parametrize(
-    ("record", "message"),
-    [
+def test_what_is_no_record_is_refused_by_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / STUDY_FILE
+    for record, message in (
         ('{"fact": {}}', "fact: unknown key; did you mean 'facts'?"),
         ('{"failed": [{"cuase": "x"}]}', "failed.0.cuase: unknown key; did you mean 'cause'?"),
         ('{"failed": "all"}', "failed: Input should be a valid tuple"),
@@ -257,36 +231,20 @@ def test_where_nobody_wrote_a_record_it_is_empty(tmp_path: Path) -> None:
         ('{"device_share": 0}', "device_share: Input should be greater than 0"),
         ("[]", "(not a JSON object)"),
         ("{", "(not readable as JSON, line 1)"),
-    ],
-)
-def test_what_is_no_record_is_refused_by_file_and_key(tmp_path: Path, record: str, message: str) -> None:
-    path = tmp_path / STUDY_FILE
-    path.write_text(record)
-
-    with pytest.raises(ValueError, match=f"{path}: not a study's record") as refused:
-        read_study_info(tmp_path)
-    assert message in str(refused.value)
-    assert "`portal sweep collect` writes it anew" in str(refused.value)
+    ):
+        path.write_text(record)
+        with pytest.raises(ValueError, match=f"{path}: not a study's record") as refused:
+            read_study_info(tmp_path)
+        assert message in str(refused.value)
+        assert "`portal sweep collect` writes it anew" in str(refused.value)
 
 
-def test_the_kinds_of_tasks_come_back_and_without_any_the_record_is_an_earlier_versions() -> None:
-    info = StudyInfo(kinds={"capitals": "geography"})
-
-    assert StudyInfo.model_validate(info.to_json()) == info
-    assert "kinds" not in StudyInfo().to_json()
-
-
-def test_tasks_are_grouped_by_kind_and_those_of_none_come_last() -> None:
-    kinds = {"b2": "b", "a1": "a", "b1": "b"}
-
-    groups = tasks_by_kind(["z", "b2", "a1", "b1"], kinds)
+def test_tasks_are_grouped_by_kind_where_two_share_one_and_those_of_none_come_last() -> None:
+    groups = tasks_by_kind(["z", "b2", "a1", "b1"], {"b2": "b", "a1": "a", "b1": "b"})
 
     assert list(groups.items()) == [("a", ("a1",)), ("b", ("b1", "b2")), ("no kind", ("z",))]
-
-
-@pytest.mark.parametrize("kinds", [{}, {"x": "a", "y": "b"}, {"x": "a"}])
-def test_there_are_no_groups_where_no_two_tasks_share_a_kind(kinds: dict[str, str]) -> None:
-    assert tasks_by_kind(["x", "y", "z"], kinds) == {}
+    for kinds in ({}, {"x": "a", "y": "b"}, {"x": "a"}):
+        assert tasks_by_kind(["x", "y", "z"], kinds) == {}
 
 
 SETTINGS = {"method": "portal", "seed": 0, "bases": [{"name": "big"}]}
@@ -313,14 +271,8 @@ def test_questions_come_back_by_task_and_example(tmp_path: Path) -> None:
     assert read_questions(tmp_path) == {("t", "e"): Question("who?", (" me", " you"))}
 
 
-def test_a_folder_without_the_tables_tells_nothing(tmp_path: Path) -> None:
-    assert read_run_details(tmp_path) == {}
-    assert read_questions(tmp_path) == {}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_a_row_that_no_study_has_and_another_table_of_that_name_are_refused(tmp_path: Path) -> None:
+    changes: tuple[dict[str, object], ...] = (
         {"run": "../../etc/x"},
         {"run": None},
         {"run": "A" * 16},
@@ -330,17 +282,11 @@ def test_a_folder_without_the_tables_tells_nothing(tmp_path: Path) -> None:
         {"settings": "{}"},
         {"settings": '{"method": 1, "seed": 0, "bases": []}'},
         {"label": None},
-    ],
-)
-def test_a_row_that_no_study_has_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
-    write_table(pa.Table.from_pylist([{**DONE.row(), **change}], schema=RUNS), tmp_path / RUNS_FILE)
-
-    with pytest.raises(ValueError, match=r"runs\.parquet: not a table that portal wrote"):
-        read_run_details(tmp_path)
-
-
-def test_another_table_of_that_name_is_refused(tmp_path: Path) -> None:
+    )
+    for change in changes:
+        write_table(pa.Table.from_pylist([{**DONE.row(), **change}], schema=RUNS), tmp_path / RUNS_FILE)
+        with pytest.raises(ValueError, match=r"runs\.parquet: not a table that portal wrote"):
+            read_run_details(tmp_path)
     write_table(QUESTIONS.empty_table(), tmp_path / RUNS_FILE)
-
     with pytest.raises(ValueError, match=r"runs\.parquet: columns differ from schema version"):
         read_run_details(tmp_path)
