@@ -133,17 +133,18 @@ def test_an_8_bit_base_is_loaded_without_the_rule_for_outliers() -> None:
     assert (config.load_in_8bit, config.llm_int8_threshold) == (True, 0.0)
 
 
-@pytest.mark.parametrize(("precision", "dequantised"), [("8bit", False), ("4bit", False), ("bf16", True)])
 def test_weights_that_are_placed_while_they_are_read_go_to_the_workers_gpu_by_its_number(
-    precision: Precision, dequantised: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The threads that read them do not have the worker's current device."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    config, device = base_config(str(folder)), torch.device("cuda")
+    cases: tuple[tuple[Precision, bool], ...] = (("8bit", False), ("4bit", False), ("bf16", True))
 
-    found = _places(base_config(str(folder)), torch.device("cuda"), precision, (), is_dequantised=dequantised)
-
-    assert found == {"device_map": {"": torch.device("cuda", 3)}}
+    for precision, dequantised in cases:
+        found = _places(config, device, precision, (), is_dequantised=dequantised)
+        assert found == {"device_map": {"": torch.device("cuda", 3)}}
 
 
 def test_a_base_is_pinned_by_the_digest_of_its_own_files(folder: Path) -> None:
@@ -154,19 +155,19 @@ def test_a_base_is_pinned_by_the_digest_of_its_own_files(folder: Path) -> None:
     assert load_base(str(folder), revision=planned.revision).revision == planned.revision
 
 
-@pytest.mark.parametrize(
-    "name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"]
-)
-def test_a_base_whose_files_changed_since_the_plan_is_refused(folder: Path, name: str) -> None:
+def test_a_base_whose_files_changed_since_the_plan_is_refused(folder: Path) -> None:
     planned = resolve(str(folder))
-    data = bytearray((folder / name).read_bytes())
-    data[-3] ^= 1
-    (folder / name).write_bytes(data)
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        whole = (folder / name).read_bytes()
+        data = bytearray(whole)
+        data[-3] ^= 1
+        (folder / name).write_bytes(data)
 
-    message = refusal(lambda: load_base(str(folder), revision=planned.revision))
+        message = refusal(lambda: load_base(str(folder), revision=planned.revision))
 
-    assert f"the run was planned with {planned.revision[:12]}" in message
-    assert folder_digest(folder)[:12] in message
+        assert f"the run was planned with {planned.revision[:12]}" in message
+        assert folder_digest(folder)[:12] in message
+        (folder / name).write_bytes(whole)
 
 
 def change_weights(folder: Path, **changes: torch.Tensor | None) -> None:
@@ -215,11 +216,11 @@ def test_weights_and_folders_that_are_not_whole_are_refused_naming_what_is_wrong
     assert message in found
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"model_type": "no such family"}'])
-def test_a_config_that_cannot_be_read_is_refused(folder: Path, content: str) -> None:
-    (folder / "config.json").write_text(content)
-
-    for act in (load_base, base_config, base_sites):
+def test_a_config_that_cannot_be_read_is_refused(folder: Path) -> None:
+    for content, act in product(
+        ("", "{", '{"model_type": "no such family"}'), (load_base, base_config, base_sites)
+    ):
+        (folder / "config.json").write_text(content)
         assert f"base {str(folder)!r}: cannot be read from" in refusal(lambda act=act: act(str(folder)))
 
 
@@ -235,21 +236,19 @@ def test_a_tokenizer_that_does_not_fit_its_model_is_refused(folder: Path, tmp_pa
     assert "its tokenizer has token 102, the model only 50" in message
 
 
-@pytest.mark.parametrize(
-    ("named", "first"), [("LlamaTokenizerFast", True), ("PreTrainedTokenizerFast", False)]
-)
 def test_bos_is_put_first_where_a_llama_tokenizers_settings_say_so(
-    saved: dict[str, Path], tmp_path: Path, named: str, first: bool
+    saved: dict[str, Path], tmp_path: Path
 ) -> None:
-    base = Path(shutil.copytree(saved["llama"], tmp_path / "base"))
     byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
-    change_json(base, "tokenizer.json", post_processor=byte_level)
-    own = {"bos_token": "<bos>", "add_bos_token": True, "tokenizer_class": named}
-    change_json(base, "tokenizer_config.json", **own)
+    for named, first in (("LlamaTokenizerFast", True), ("PreTrainedTokenizerFast", False)):
+        base = Path(shutil.copytree(saved["llama"], tmp_path / named))
+        change_json(base, "tokenizer.json", post_processor=byte_level)
+        own = {"bos_token": "<bos>", "add_bos_token": True, "tokenizer_class": named}
+        change_json(base, "tokenizer_config.json", **own)
 
-    tokenizer = load_tokenizer(str(base))
+        tokenizer = load_tokenizer(str(base))
 
-    assert (tokenizer("a b").input_ids[0] == tokenizer.bos_token_id) is first
+        assert (tokenizer("a b").input_ids[0] == tokenizer.bos_token_id) is first
 
 
 def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
@@ -282,26 +281,20 @@ def test_bases_that_tokenise_alike_share_a_tokenizer_digest(saved: dict[str, Pat
     assert digests["qwen3"] != digests["gemma3"]
 
 
-@pytest.mark.parametrize(
-    ("family", "message"),
-    [
-        ("bart", "bart is an encoder-decoder model, which is no base"),
-        ("dbrx", "transformers makes no causal language model of its config"),
-        ("t5", "t5 is an encoder-decoder model"),
-        ("rwkv", "base '.*': RwkvForCausalLM has no decoder layers at any of model.layers"),
-        ("zaya", "base '.*': model.layers.0.self_attn.qkv_proj is a ZayaCCAProjection, not a linear"),
-    ],
-)
-def test_what_is_no_base_is_refused_in_one_line_from_its_config(
-    family: str, message: str, tmp_path: Path
-) -> None:
-    AutoConfig.for_model(family).save_pretrained(tmp_path)
+def test_what_is_no_base_is_refused_in_one_line_from_its_config(tmp_path: Path) -> None:
+    for family, message in {
+        "bart": "bart is an encoder-decoder model, which is no base",
+        "dbrx": "transformers makes no causal language model of its config",
+        "t5": "t5 is an encoder-decoder model",
+        "rwkv": "RwkvForCausalLM has no decoder layers at any of model.layers",
+        "zaya": "model.layers.0.self_attn.qkv_proj is a ZayaCCAProjection, not a linear",
+    }.items():
+        AutoConfig.for_model(family).save_pretrained(tmp_path / family)
 
-    with pytest.raises(ValueError, match=message) as caught:
-        base_layout(str(tmp_path))
+        found = refusal(lambda family=family: base_layout(str(tmp_path / family)))
 
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 600
+        assert message in found
+        assert len(found) < 600
 
 
 CODE = """
@@ -368,15 +361,12 @@ def layers_of(places: dict[str, int], path: str) -> list[int]:
     return [places[f"{path}.{index}"] for index in range(count)]
 
 
-@pytest.mark.parametrize("name", ["qwen3-8b", "qwen3-4b", "gemma-3-4b", "ministral-3-3b", "smollm2-360m"])
-def test_layers_are_whole_in_order_and_every_parameter_has_a_place(name: str) -> None:
-    for count in (2, 3, 4, 8):
-        assert_divided(outline(name), count)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "gpt_bigcode", "qwen3_5_text", "llama4_text", "opt", "bloom"])
-def test_families_of_other_layouts_are_divided(family: str) -> None:
-    assert_divided(tiny_outline(family), 2)
+def test_layers_are_whole_in_order_and_every_parameter_has_a_place_in_families_of_any_layout() -> None:
+    for name in ("qwen3-8b", "qwen3-4b", "gemma-3-4b", "ministral-3-3b", "smollm2-360m"):
+        for count in (2, 3, 4, 8):
+            assert_divided(outline(name), count)
+    for family in ("gpt2", "gpt_bigcode", "qwen3_5_text", "llama4_text", "opt", "bloom"):
+        assert_divided(tiny_outline(family), 2)
 
 
 def tiny_outline(family: str) -> Any:
@@ -467,22 +457,18 @@ def test_known_mixtures_have_as_many_active_parameters_as_they_are_known_for() -
     assert active_billions(qwen) == pytest.approx(22 - 1.24, rel=0.02)
     assert active_billions(GptOssConfig()) == pytest.approx(5.1 - 0.58, rel=0.03)
     assert active_billions(Llama4TextConfig()) == pytest.approx(17 - 2.07, rel=0.02)
+    dense = outline("qwen3-8b")
+    assert idle_params(dense, dense.config) == 0
 
 
-@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "deepseek_v3"])
-def test_a_base_counts_the_experts_that_a_token_meets(family: str) -> None:
-    base = tiny_base(family)
-    experts = [each for each in base.model.modules() if type(each).__name__.endswith("Experts")]
-    first = next(iter(experts[0].parameters(recurse=False)))
-    met = tiny_config(family).num_experts_per_tok
+def test_a_base_counts_the_experts_that_a_token_meets() -> None:
+    for family in ("mixtral", "qwen3_moe", "deepseek_v3"):
+        base = tiny_base(family)
+        experts = [each for each in base.model.modules() if type(each).__name__.endswith("Experts")]
+        first = next(iter(experts[0].parameters(recurse=False)))
+        met = tiny_config(family).num_experts_per_tok
 
-    idle = sum(weight[met:].numel() for each in experts for weight in each.parameters(recurse=False))
+        idle = sum(weight[met:].numel() for each in experts for weight in each.parameters(recurse=False))
 
-    assert 0 < met < len(first)
-    assert base.num_decoder_params - base.num_active_params == idle > 0
-
-
-def test_a_dense_base_has_no_idle_parameters() -> None:
-    model = outline("qwen3-8b")
-
-    assert idle_params(model, model.config) == 0
+        assert 0 < met < len(first)
+        assert base.num_decoder_params - base.num_active_params == idle > 0

@@ -1,6 +1,7 @@
 """Files inside installed distributions, whole or in parts."""
 
 import hashlib
+import importlib
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,15 @@ def parts(digest: str) -> PackagedFile:
     return PackagedFile("m.gguf", ("toy-part1", "toy-part2"), digest, "pip install toy")
 
 
-def test_parts_are_joined_once_in_their_order(site: Path) -> None:
+def test_parts_are_joined_once_in_their_order_and_a_missing_one_says_how_to_install_it(site: Path) -> None:
     install(site, "toy-part1", "m.gguf.part00", CONTENT[:10])
-    install(site, "toy-part2", "m.gguf.part01", CONTENT[10:])
     file = parts(hashlib.sha256(CONTENT).hexdigest())
+    assert not file.is_installed()
+    with pytest.raises(ValueError, match=r"m.gguf: not installed; pip install toy"):
+        file.path()
 
+    install(site, "toy-part2", "m.gguf.part01", CONTENT[10:])
+    importlib.invalidate_caches()
     assert file.is_installed()
     assert file.path().read_bytes() == CONTENT
     assert file.path() == file.path()
@@ -49,15 +54,6 @@ def test_parts_of_another_file_are_refused(site: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"its parts join to sha256 .*; install them anew: pip install toy"):
         parts(hashlib.sha256(CONTENT).hexdigest()).path()
     assert list((tmp_path / "cache" / "gguf").iterdir()) == []
-
-
-def test_a_missing_part_says_how_to_install_it(site: Path) -> None:
-    install(site, "toy-part1", "m.gguf.part00", CONTENT[:10])
-    file = parts(hashlib.sha256(CONTENT).hexdigest())
-
-    assert not file.is_installed()
-    with pytest.raises(ValueError, match=r"m.gguf: not installed; pip install toy"):
-        file.path()
 
 
 def test_a_whole_file_is_used_where_it_lies(site: Path) -> None:

@@ -44,7 +44,9 @@ def site(module: str, layer: int, d_in: int, d_out: int) -> Site:
     return Site(layer, module, f"layers.{layer}.{PROJECTIONS[module].paths[0]}", d_in, d_out)
 
 
-def test_every_family_has_seven_sites_a_layer_with_the_widths_of_their_weights(any_base: Base) -> None:
+def test_every_family_has_seven_sites_a_layer_with_the_widths_of_their_weights_each_in_one_group(
+    any_base: Base,
+) -> None:
     assert len(any_base.sites) == 3 * len(MODULE_PATHS)
     for found in any_base.sites:
         linear = any_base.model.get_submodule(found.path)
@@ -52,6 +54,9 @@ def test_every_family_has_seven_sites_a_layer_with_the_widths_of_their_weights(a
         assert tuple(linear.weight.shape) == (found.d_out, found.d_in)
         assert found.path == f"model.layers.{found.layer}.{MODULE_PATHS[found.module]}"
     assert len({found.path for found in any_base.sites}) == len(any_base.sites)
+    groups = group_sites(any_base.sites, tuple(MODULE_PATHS))
+    grouped = [(group.module, layer, group.d_in, group.d_out) for group in groups for layer in group.layers]
+    assert sorted(grouped) == sorted((s.module, s.layer, s.d_in, s.d_out) for s in any_base.sites)
 
 
 def test_the_query_projections_output_is_not_taken_for_the_hidden_size() -> None:
@@ -64,61 +69,38 @@ def test_the_query_projections_output_is_not_taken_for_the_hidden_size() -> None
     assert widths["down"] == (56, 24)
 
 
-def test_the_layer_list_is_found_at_each_of_its_known_paths() -> None:
+def test_layers_are_found_at_their_known_paths_and_models_without_linear_projections_are_refused() -> None:
     model = make_model("qwen3", hidden=24, layers=2, seed=0)
+    layers = model.get_submodule("model.layers")
+    nested, bare = Nested(layers), Nested(nn.ModuleList([nn.Linear(2, 2)]))
 
     assert find_layer_path(model) == "model.layers"
-    nested = Nested(model.get_submodule("model.layers"))
     assert find_layer_path(nested) == "language_model.model.layers"
     assert len(find_sites(nested, "language_model.model.layers")) == 14
-
-
-def test_models_without_layers_or_linear_projections_are_refused() -> None:
-    model = make_model("qwen3", hidden=24, layers=2, seed=0)
-    model.get_submodule("model.layers.1.self_attn").q_proj = nn.Identity()
-    bare = Nested(nn.ModuleList([nn.Linear(2, 2)]))
-
     with pytest.raises(ValueError, match=r"Linear has no decoder layers at any of model.layers, "):
         find_layer_path(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="none of the projections that can be adapted: q, k"):
         find_sites(bare, "language_model.model.layers")
+
+    layers[1].mlp = layers[0].mlp  # what two layers share is no site
+    assert {found.module for found in find_sites(model, "model.layers")} == {"q", "k", "v", "o"}
+    layers[1].self_attn.q_proj = nn.Identity()
     with pytest.raises(ValueError, match=r"model.layers.1.self_attn.q_proj is a Identity, not a linear"):
         find_sites(model, "model.layers")
 
 
-def test_equal_layers_make_one_group_a_module_in_the_order_asked_for() -> None:
-    groups = group_sites(make_base("tiny", "llama").sites, ("v", "q"))
-
-    assert groups == (
+def test_equal_layers_make_one_group_a_module_and_others_have_groups_and_names_of_their_own() -> None:
+    assert group_sites(make_base("tiny", "llama").sites, ("v", "q")) == (
         SiteGroup("v", 24, 24, "v", "v", (0, 1, 2), "v", "self_attn.v_proj"),
         SiteGroup("q", 24, 48, "q", "q", (0, 1, 2), "q", "self_attn.q_proj"),
     )
-
-
-def test_layers_of_other_widths_get_groups_and_projection_names_of_their_own() -> None:
-    sites = (
-        site("q", 0, 8, 8),
-        site("q", 1, 8, 16),
-        site("q", 2, 8, 8),
-        site("down", 0, 32, 8),
-        site("down", 1, 64, 8),
-    )
-
-    groups = group_sites(sites, ("q", "down"))
-
-    assert groups == (
+    widths = (("q", 0, 8, 8), ("q", 1, 8, 16), ("q", 2, 8, 8), ("down", 0, 32, 8), ("down", 1, 64, 8))
+    assert group_sites(tuple(site(*each) for each in widths), ("q", "down")) == (
         SiteGroup("q", 8, 8, "q", "q__out_8", (0, 2), "q", "self_attn.q_proj"),
         SiteGroup("q", 8, 16, "q", "q__out_16", (1,), "q", "self_attn.q_proj"),
         SiteGroup("down", 32, 8, "down__in_32", "down", (0,), "down", "mlp.down_proj"),
         SiteGroup("down", 64, 8, "down__in_64", "down", (1,), "down", "mlp.down_proj"),
     )
-
-
-def test_every_site_of_the_modules_lies_in_exactly_one_group(any_base: Base) -> None:
-    groups = group_sites(any_base.sites, tuple(MODULE_PATHS))
-
-    grouped = [(group.module, layer, group.d_in, group.d_out) for group in groups for layer in group.layers]
-    assert sorted(grouped) == sorted((s.module, s.layer, s.d_in, s.d_out) for s in any_base.sites)
 
 
 def test_modules_are_named_with_the_number_of_layers_that_have_them() -> None:
@@ -162,14 +144,6 @@ def test_a_module_that_no_layer_has_is_refused_unless_all_are_asked_for() -> Non
         check_modules(sites, ("q", "gate"))
     with pytest.raises(ValueError, match="the base has no projection 'gate'; it has q"):
         group_sites((site("q", 0, 8, 8),), ("gate",))
-
-
-def test_a_layer_that_two_decoder_layers_share_is_no_site() -> None:
-    model = make_model("qwen3", hidden=24, layers=2, seed=0)
-    layers = model.get_submodule("model.layers")
-    layers[1].mlp = layers[0].mlp
-
-    assert {found.module for found in find_sites(model, "model.layers")} == {"q", "k", "v", "o"}
 
 
 def test_a_transposed_layer_has_the_widths_and_weights_of_the_product() -> None:

@@ -90,71 +90,70 @@ def kinds_in(suite: Suite, group: str) -> Counter[str]:
     return Counter(suite.kinds[task] for task in suite.groups[group])
 
 
-def test_groups_of_the_village_are_nested_balanced_and_together_all_tasks(suites: dict[str, Suite]) -> None:
-    suite = suites["village"]
-    groups = {name: set(tasks) for name, tasks in suite.groups.items()}
-    sources = ["source-5", "source-11", "source-35", "source-70", "source-140"]
-    assert all(groups[small] < groups[large] for small, large in pairwise(sources))
-    for group in sources:
-        counts = kinds_in(suite, group)
-        assert max(counts.values()) - min([*counts.values(), 10 if len(counts) == 14 else 0]) <= 1
-    for group, kinds, each in (
-        ("eight-kinds", 8, 10), ("nine-kinds", 9, 4), ("search-25", 5, 5), ("search-50", 5, 10),
-        ("one-per-kind", 18, 1), ("new-frames", 14, 2), ("new-kinds", 4, 6), ("new-answers", 14, 1),
-    ):  # fmt: skip
-        assert [*kinds_in(suite, group).values()] == [each] * kinds, group
-    assert groups["nine-kinds"] < groups["source-70"]
-    assert groups["search-25"] < groups["search-50"] < groups["source-140"]
-    assert groups["eight-kinds"] < groups["source-140"]
-    known = {*kinds_in(suite, "source-140")}
-    reported = {*kinds_in(suite, "eight-kinds"), *kinds_in(suite, "nine-kinds")}
-    assert not reported & {*kinds_in(suite, "search-50")}
-    assert {*kinds_in(suite, "new-frames")} == {*kinds_in(suite, "new-answers")} == known
-    assert not {*kinds_in(suite, "new-kinds")} & known
-    parts = ("source-140", "new-frames", "new-kinds", "new-answers")
-    assert tuple(task for group in parts for task in suite.groups[group]) == suite.tasks
+GROUPS = {  # the number of kinds in a group, and of tasks of each
+    "village": {
+        "eight-kinds": (8, 10), "nine-kinds": (9, 4), "search-25": (5, 5), "search-50": (5, 10),
+        "source-5": (5, 1), "source-11": (11, 1), "source-70": (14, 5), "source-140": (14, 10),
+        "one-per-kind": (18, 1), "new-frames": (14, 2), "new-kinds": (4, 6), "new-answers": (14, 1),
+    },
+    "ledger": {"written-6": (6, 1), "written-24": (6, 4), "written-36": (6, 6), "written-new": (6, 2)},
+    "words": {
+        "words-24": (24, 1), "words-48": (24, 2), "words-96": (24, 4), "words-144": (24, 6),
+        "words-sixteen-relations": (16, 3), "words-search-16": (8, 2), "words-source-11": (11, 1),
+        "words-new-frames": (24, 2), "words-new-kinds": (10, 4), "words-one-each": (34, 1),
+        "words-new-one-each": (26, 1),
+    },
+}  # fmt: skip
+NESTED = {
+    "village": (
+        "source-5 source-11 source-35 source-70 source-140",
+        "search-25 search-50 source-140",
+        "nine-kinds source-70",
+        "eight-kinds source-140",
+    ),
+    "ledger": ("written-6 written-24 written-36",),
+    "words": (
+        "words-24 words-48 words-96 words-144",
+        "words-source-11 words-source-35 words-sixteen-relations words-144",
+        "words-search-16 words-144",
+    ),
+}
+WHOLE = {
+    "village": ("source-140", "new-frames", "new-kinds", "new-answers"),
+    "ledger": ("written-36", "written-new"),
+    "words": ("words-144", "words-new-frames", "words-new-kinds"),
+}
 
 
-def test_groups_of_the_ledger_are_balanced_and_nested_and_new_tasks_are_in_none(
-    suites: dict[str, Suite],
-) -> None:
-    suite = suites["ledger"]
-    sizes = {"written-6": 1, "written-24": 4, "written-36": 6, "written-new": 2}
-    for group, each in sizes.items():
-        assert [*kinds_in(suite, group).values()] == [each] * 6
-    small, middle, large, new = (set(suite.groups[group]) for group in sizes)
-    assert small < middle < large
-    assert large | new == {*suite.tasks}
+def test_groups_are_balanced_and_nested_and_together_all_tasks(suites: dict[str, Suite]) -> None:
+    for name, groups in GROUPS.items():
+        suite = suites[name]
+        for group, (kinds, each) in groups.items():
+            assert [*kinds_in(suite, group).values()] == [each] * kinds, group
+        for chain in NESTED[name]:
+            tasks = [set(suite.groups[group]) for group in chain.split()]
+            assert all(small < large for small, large in pairwise(tasks)), chain
+        assert tuple(task for group in WHOLE[name] for task in suite.groups[group]) == suite.tasks
+    for name, group in (("village", "source-35"), ("words", "words-source-35")):
+        assert set(kinds_in(suites[name], group).values()) == {2, 3}
 
 
-def test_groups_of_words_are_nested_balanced_and_keep_studies_searches_and_new_relations_apart(
-    suites: dict[str, Suite],
-) -> None:
-    suite = suites["words"]
-    groups, kinds = suite.groups, {group: kinds_in(suite, group) for group in suite.groups}
-    for small, large in (
-        ("words-24", "words-48"), ("words-48", "words-96"), ("words-96", "words-144"),
-        ("words-source-11", "words-source-35"), ("words-source-35", "words-sixteen-relations"),
-    ):  # fmt: skip
-        assert groups[large][: len(groups[small])] == groups[small]
-    for group, number, each in (
-        ("words-24", 24, 1), ("words-48", 24, 2), ("words-96", 24, 4), ("words-144", 24, 6),
-        ("words-sixteen-relations", 16, 3), ("words-search-16", 8, 2), ("words-source-11", 11, 1),
-        ("words-new-frames", 24, 2), ("words-new-kinds", 10, 4), ("words-one-each", 34, 1),
-        ("words-new-one-each", 26, 1),
-    ):  # fmt: skip
-        assert [*kinds[group].values()] == [each] * number, group
-    assert set(kinds["words-source-35"].values()) == {2, 3}
-    known, new = {*kinds["words-144"]}, {*kinds["words-new-kinds"]}
-    studies, searches = {*kinds["words-sixteen-relations"]}, {*kinds["words-search-16"]}
+def test_searches_studies_and_new_tasks_have_kinds_apart(suites: dict[str, Suite]) -> None:
+    def kinds(suite: str, *groups: str) -> set[str]:
+        return set().union(*(kinds_in(suites[suite], group) for group in groups))
+
+    known = kinds("village", "source-140")
+    assert not kinds("village", "eight-kinds", "nine-kinds") & kinds("village", "search-50")
+    assert kinds("village", "new-frames") == kinds("village", "new-answers") == known
+    assert not kinds("village", "new-kinds") & known
+    known, new = kinds("words", "words-144"), kinds("words", "words-new-kinds")
+    studies, searches = kinds("words", "words-sixteen-relations"), kinds("words", "words-search-16")
     assert studies | searches == known
     assert not studies & searches
     assert not known & new
-    assert {*groups["words-sixteen-relations"], *groups["words-search-16"]} <= {*groups["words-144"]}
+    assert kinds("words", "words-new-one-each") == studies | new
+    groups = suites["words"].groups
     assert {*groups["words-new-one-each"]} <= {*groups["words-new-frames"], *groups["words-new-kinds"]}
-    assert {*kinds["words-new-one-each"]} == studies | new
-    parts = ("words-144", "words-new-frames", "words-new-kinds")
-    assert tuple(task for group in parts for task in groups[group]) == suite.tasks
 
 
 @pytest.mark.parametrize("name", WRITTEN)
