@@ -65,42 +65,29 @@ def test_what_two_settings_do_together_is_no_share_of_either() -> None:
     assert sum(each.share for each in found.values()) < 0.7
 
 
-def test_an_interval_holds_its_share() -> None:
+def test_an_interval_holds_its_share_and_repeats() -> None:
     for count in (12, 40):
-        found = importance_of(searched(lambda params: params["decay"] + params["lr"], count))
+        trials = searched(lambda params: params["decay"] + params["lr"], count)
+        found = importance_of(trials)
         assert all(0 <= each.low <= each.share <= each.high <= 1 for each in found.values())
+        assert count > 12 or importance_of(trials) == found
 
 
-def test_it_repeats() -> None:
-    trials = searched(lambda params: params["decay"], count=12)
-
-    assert importance_of(trials) == importance_of(trials)
-
-
-@pytest.mark.parametrize(
-    ("score", "count", "fault"),
-    [
-        (lambda params: params["lr"], 11, "11 complete trials are too few, it takes 12"),
-        (lambda params: 0.5, 12, "all trials have the same score"),
-    ],
-)
-def test_what_cannot_be_told_is_an_error_with_the_reason(
-    score: Callable[[dict], float], count: int, fault: str
-) -> None:
-    with pytest.raises(ImportanceError, match=fault):
-        importance_of(searched(score, count))
-
-
-def test_pruned_trials_have_no_part_in_it() -> None:
+def test_what_cannot_be_told_is_an_error_with_the_reason() -> None:
+    params = {"lr": 1e-3, "decay": 0.0, "schedule": "linear"}
+    values = {1: 0.5}
     pruned = create_trial(
-        state=TrialState.PRUNED,
-        params={"lr": 1e-3, "decay": 0.0, "schedule": "linear"},
-        distributions=SPACE,
-        intermediate_values={1: 0.5},
+        state=TrialState.PRUNED, params=params, distributions=SPACE, intermediate_values=values
     )
+    few = [*searched(lambda params: params["lr"], 11), pruned]
+    points, scores = grid(lambda own: own["rank"])
 
-    with pytest.raises(ImportanceError, match="11 complete trials"):
-        importance_of([*searched(lambda params: params["lr"], count=11), pruned])
+    with pytest.raises(ImportanceError, match="11 complete trials are too few, it takes 12"):
+        importance_of(few)
+    with pytest.raises(ImportanceError, match="all trials have the same score"):
+        importance_of(searched(lambda params: 0.5, 12))
+    with pytest.raises(ImportanceError, match="11 complete runs are too few, it takes 12"):
+        importance_of_grid(points[:11], scores[:11])
 
 
 def grid(score: Callable[[dict], float]) -> tuple[list[dict], list[float]]:
@@ -124,22 +111,14 @@ def test_of_a_grid_each_value_is_weighed_alike_however_far_apart() -> None:
     assert found["seed"].share < 0.05
 
 
-def test_where_only_the_seed_matters_a_grid_says_so() -> None:
+def test_where_only_the_seed_matters_a_grid_says_so_and_optuna_tells_nothing_of_its_own_studies(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = optuna.logging.get_verbosity()
+
     found = importance_of_grid(*grid(lambda own: own["seed"] % 3))
 
     assert found["seed"].share > 0.8
     assert found["seed"].low > max(found["rank"].high, found["schedule"].high)
-
-
-def test_optuna_tells_nothing_of_its_own_studies(capfd: pytest.CaptureFixture[str]) -> None:
-    before = optuna.logging.get_verbosity()
-    importance_of_grid(*grid(lambda own: own["rank"]))
-
     assert capfd.readouterr().err == ""
     assert optuna.logging.get_verbosity() == before
-
-
-def test_a_grid_of_few_runs_says_so() -> None:
-    points, values = grid(lambda own: own["rank"])
-    with pytest.raises(ImportanceError, match="11 complete runs are too few, it takes 12"):
-        importance_of_grid(points[:11], values[:11])

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +90,18 @@ def run_keys(study: str) -> str:
 
 
 def suite_hash(name: str) -> str:
-    """The number of a suite's tasks and the hash of all their examples."""
+    """The number of a suite's tasks and the hash of all their examples; of each group, kinds and a hash."""
     suite = load_suite(name)
     try:
         found = examples_hash(suite, suite.tasks)
     except RowsNotAtHandError:
         found = f"{examples_hash(outline_suite(suite), suite.tasks)} (rows of known sizes)"
-    return f"  {len(suite.tasks)} tasks {found}\n"
+    lines = [f"  {len(suite.tasks)} tasks {found}\n"]
+    for group, tasks in suite.groups.items():
+        sizes = sorted({*Counter(suite.kinds.get(task, task) for task in tasks).values()})
+        named = sha256("\n".join(tasks).encode()).hexdigest()[:16]
+        lines.append(f"    {group}: {len(tasks)} tasks, {' or '.join(map(str, sizes))} of a kind, {named}\n")
+    return "".join(lines)
 
 
 def codes() -> str:

@@ -66,25 +66,22 @@ def test_the_matrix_is_symmetric_and_the_same_in_json_and_csv(world: Path, porta
 COSINES = [[1.0, 0.5, -0.2, 0.1], [0.5, 1.0, 0.0, 0.3], [-0.2, 0.0, 1.0, -0.4], [0.1, 0.3, -0.4, 1.0]]
 
 
-def test_pairs_of_one_kind_are_told_from_others(capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(["a1", "a2", "x", "y"], COSINES, {"a1": "a", "a2": "a"})
+def test_pairs_of_one_kind_are_told_from_others_and_a_kind_from_each(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def lines(tasks: list[str], kinds: dict[str, str]) -> list[str]:
+        print_summary(tasks, COSINES, kinds)
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[1] == ["all", "pairs", "6", "0.050", "33", "%"]
-    assert lines[2] == ["pairs", "of", "one", "kind", "1", "0.500", "0", "%"]
-    assert lines[3] == ["other", "pairs", "5", "-0.040", "40", "%"]
-    assert lines[5:7] == [["-0.400", "x,", "y"], ["-0.200", "a1,", "x"]]
-
-
-def test_a_kind_is_compared_with_itself_and_with_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(["a1", "a2", "b1", "c1"], COSINES, {"a1": "a", "a2": "a", "b1": "b", "c1": "c"})
-
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[5:8] == [
-        ["a", "0.500", "0.050", "-0.100", "(b)"],
-        ["b", "-", "-0.200", "-0.400", "(c)"],
-        ["c", "-", "0.000", "-0.400", "(b)"],
+    found = lines(["a1", "a2", "x", "y"], {"a1": "a", "a2": "a"})
+    assert found[1:4] == [
+        "all pairs 6 0.050 33 %",
+        "pairs of one kind 1 0.500 0 %",
+        "other pairs 5 -0.040 40 %",
     ]
+    assert found[5:7] == ["-0.400 x, y", "-0.200 a1, x"]
+    found = lines(["a1", "a2", "b1", "c1"], {"a1": "a", "a2": "a", "b1": "b", "c1": "c"})
+    assert found[5:8] == ["a 0.500 0.050 -0.100 (b)", "b - -0.200 -0.400 (c)", "c - 0.000 -0.400 (b)"]
 
 
 def test_a_task_without_a_gradient_is_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:

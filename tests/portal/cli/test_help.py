@@ -37,28 +37,6 @@ ALTERNATIVES = {
 """What an option takes, as the packages have it."""
 
 
-def is_sentence(text: str | None) -> bool:
-    """Whether the text starts with a capital letter, says what it is of, and ends with a period."""
-    return bool(text) and text[0].isupper() and text.endswith(".") and not text.startswith("Of ")
-
-
-def test_commands_options_and_arguments_have_sentences_of_help_and_commands_a_panel() -> None:
-    wrong = [
-        f"{path} {parameter.name}: {parameter.help!r}"
-        for path, command in COMMANDS.items()
-        for parameter in command.params
-        if not is_sentence(parameter.help)
-    ]
-    wrong += [
-        path
-        for path, command in COMMANDS.items()
-        if not all(is_sentence(part.replace("\n", " ")) for part in command.help.split("\n\n"))
-        or (path != "portal" and not command.rich_help_panel)
-    ]
-
-    assert wrong == []
-
-
 def test_help_is_printed_as_written(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

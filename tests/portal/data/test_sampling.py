@@ -127,7 +127,3 @@ def test_evaluation_rows_are_at_most_size_in_the_rows_own_order(count: int, size
 
     assert len(chosen) == min(size, count)
     assert names(chosen) == sorted(set(names(chosen)))
-
-
-def test_the_last_batch_of_a_pass_may_be_partial() -> None:
-    assert [num_batches(count, 4) for count in (1, 4, 5, 8)] == [1, 1, 2, 2]

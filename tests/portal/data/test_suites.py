@@ -86,24 +86,6 @@ def test_answers_recur_and_rivals_are_among_the_choices(suites: dict[str, Suite]
         assert others & {values["birthplace"], values["workplace"]}
 
 
-def kinds_in(suite: Suite, group: str) -> Counter[str]:
-    return Counter(suite.kinds[task] for task in suite.groups[group])
-
-
-GROUPS = {  # the number of kinds in a group, and of tasks of each
-    "village": {
-        "eight-kinds": (8, 10), "nine-kinds": (9, 4), "search-25": (5, 5), "search-50": (5, 10),
-        "source-5": (5, 1), "source-11": (11, 1), "source-70": (14, 5), "source-140": (14, 10),
-        "one-per-kind": (18, 1), "new-frames": (14, 2), "new-kinds": (4, 6), "new-answers": (14, 1),
-    },
-    "ledger": {"written-6": (6, 1), "written-24": (6, 4), "written-36": (6, 6), "written-new": (6, 2)},
-    "words": {
-        "words-24": (24, 1), "words-48": (24, 2), "words-96": (24, 4), "words-144": (24, 6),
-        "words-sixteen-relations": (16, 3), "words-search-16": (8, 2), "words-source-11": (11, 1),
-        "words-new-frames": (24, 2), "words-new-kinds": (10, 4), "words-one-each": (34, 1),
-        "words-new-one-each": (26, 1),
-    },
-}  # fmt: skip
 NESTED = {
     "village": (
         "source-5 source-11 source-35 source-70 source-140",
@@ -125,22 +107,19 @@ WHOLE = {
 }
 
 
-def test_groups_are_balanced_and_nested_and_together_all_tasks(suites: dict[str, Suite]) -> None:
-    for name, groups in GROUPS.items():
-        suite = suites[name]
-        for group, (kinds, each) in groups.items():
-            assert [*kinds_in(suite, group).values()] == [each] * kinds, group
-        for chain in NESTED[name]:
-            tasks = [set(suite.groups[group]) for group in chain.split()]
+def test_groups_are_nested_and_together_all_tasks(suites: dict[str, Suite]) -> None:
+    for name, chains in NESTED.items():
+        groups = suites[name].groups
+        for chain in chains:
+            tasks = [set(groups[group]) for group in chain.split()]
             assert all(small < large for small, large in pairwise(tasks)), chain
-        assert tuple(task for group in WHOLE[name] for task in suite.groups[group]) == suite.tasks
-    for name, group in (("village", "source-35"), ("words", "words-source-35")):
-        assert set(kinds_in(suites[name], group).values()) == {2, 3}
+        assert tuple(task for group in WHOLE[name] for task in groups[group]) == suites[name].tasks
 
 
 def test_searches_studies_and_new_tasks_have_kinds_apart(suites: dict[str, Suite]) -> None:
-    def kinds(suite: str, *groups: str) -> set[str]:
-        return set().union(*(kinds_in(suites[suite], group) for group in groups))
+    def kinds(name: str, *groups: str) -> set[str]:
+        suite = suites[name]
+        return {suite.kinds[task] for group in groups for task in suite.groups[group]}
 
     known = kinds("village", "source-140")
     assert not kinds("village", "eight-kinds", "nine-kinds") & kinds("village", "search-50")

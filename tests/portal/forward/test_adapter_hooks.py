@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.func import functional_call
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -180,27 +179,6 @@ def test_the_base_is_as_before_after_the_block_or_an_error_in_it_and_where_nothi
     assert torch.equal(logits_of(any_base, ids), plain)
     assert all(torch.equal(weights[name], tensor) for name, tensor in any_base.model.state_dict().items())
     assert not any(module._forward_hooks for module in any_base.model.modules())
-
-
-@pytest.mark.oracle
-@torch.no_grad()
-def test_injected_factors_equal_peft_with_the_same_factors(any_base: Base) -> None:
-    factors = random_factors(any_base, ALL, rank=4, slots=1, seed=5)
-    ids = token_ids(1)
-    targets = [path.rsplit(".", 1)[1] for path in MODULE_PATHS.values()]
-    peft_model = get_peft_model(
-        copy.deepcopy(any_base.model), LoraConfig(r=4, lora_alpha=6, target_modules=targets)
-    )
-    for path, a, b in sites_of(any_base, factors):
-        lora = peft_model.get_submodule(f"base_model.model.{path}")
-        lora.lora_A["default"].weight.copy_(a[0])
-        lora.lora_B["default"].weight.copy_(b[0])
-
-    injected = injected_logits(any_base, [Segment(1, factors, 6 / 4)], ids)
-
-    torch.testing.assert_close(
-        injected, peft_model(input_ids=ids, use_cache=False).logits, atol=1e-4, rtol=1e-4
-    )
 
 
 def test_selected_slots_are_those_asked_for_in_their_order_and_concatenated_ones_follow_each_other() -> None:

@@ -1,7 +1,6 @@
 """A user's task without code: JSONL rows, and YAML templates over the columns of a data set."""
 
 import itertools
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -69,17 +68,6 @@ def test_rows_of_a_jsonl_file_are_carved_or_stay_in_the_split_that_they_name(tmp
     assert sizes(named, "named") == [40, 7, 3]
     for example in carved.examples("plus_one", "test"):
         assert gold_text(example) == f" {int(example.prompt.split()[0]) + 1}"
-
-
-def test_the_command_line_takes_a_task_file_like_a_task(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["eval", "--base", "mini-qwen3-xs", "--tasks", f"fact_qa,{write_capitals(tmp_path)}", "--json"]
-
-    assert main([*command, "--limit", "5"]) == 0
-
-    scores = json.loads(capsys.readouterr().out)["tasks"]
-    assert {task: score["num_examples"] for task, score in scores.items()} == {"fact_qa": 5, "capitals": 5}
 
 
 def test_gold_is_an_index_a_truth_value_a_choices_text_or_a_key(tmp_path: Path) -> None:

@@ -96,10 +96,3 @@ def test_a_method_that_shares_nothing_between_tasks_or_trains_their_latents_need
             make_run(method, "target", data={"calibrated": FIRST})
     with pytest.raises(ValueError, match="calibrated: no task 'colour'; did you mean 'colours'"):
         make_run("portal", "target", data={"calibrated": ("colour",)})
-
-
-def test_all_tasks_give_the_key_that_such_runs_always_had() -> None:
-    plain = make_run("portal", "target")
-
-    assert "calibrated" not in plain.canonical_json()
-    assert RunConfig.model_validate(plain.model_dump()).key == plain.key != HALF.key

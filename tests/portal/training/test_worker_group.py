@@ -200,29 +200,22 @@ def test_workers_that_disagree_about_a_failure_end_together(tiny: Tiny) -> None:
     assert f"disagree about which runs have failed, [[], ['{runs[0].key}']]" in first
 
 
-def test_a_worker_out_of_memory_tells_the_others_and_nobody_takes_the_step(tiny: Tiny) -> None:
-    def work(group: WorkerGroup) -> tuple[str, int, int]:
+@pytest.mark.slow
+def test_a_worker_out_of_memory_tells_the_others_and_nobody_scores_or_takes_the_step(tiny: Tiny) -> None:
+    def work(group: WorkerGroup) -> tuple[str, str, int, int]:
         pack = shared_pack(tiny, [joint()], group)
+        with refused_forwards(tiny.bases["target"], above=0), pytest.raises(NO_ROOM) as scoring:
+            pack.evaluate(*pack.due()[0])
         for learner, epoch in pack.due():
             pack.evaluate(learner, epoch)
-        with refused_forwards(tiny.bases["target"], above=0), pytest.raises(NO_ROOM) as error:
+        with refused_forwards(tiny.bases["target"], above=0), pytest.raises(NO_ROOM) as stepping:
             pack.step()
         steps = pack.learners[0].step
         pack.step()
-        return error.type.__name__, steps, pack.learners[0].step
+        return scoring.type.__name__, stepping.type.__name__, steps, pack.learners[0].step
 
-    assert on_group(2, work) == [("OutOfMemoryElsewhere", 0, 1), ("OutOfMemoryError", 0, 1)]
-
-
-@pytest.mark.slow
-def test_workers_that_score_out_of_memory_tell_the_others_too(tiny: Tiny) -> None:
-    def work(group: WorkerGroup) -> str:
-        pack = shared_pack(tiny, [joint()], group)
-        with refused_forwards(tiny.bases["target"], above=0), pytest.raises(NO_ROOM) as error:
-            pack.evaluate(*pack.due()[0])
-        return error.type.__name__
-
-    assert on_group(2, work) == ["OutOfMemoryElsewhere", "OutOfMemoryError"]
+    elsewhere, here = "OutOfMemoryElsewhere", "OutOfMemoryError"
+    assert on_group(2, work) == [(elsewhere, elsewhere, 0, 1), (here, here, 0, 1)]
 
 
 @given(size=st.integers(2, 7), count=st.integers(1, 5), rows=st.integers(1, 6))
