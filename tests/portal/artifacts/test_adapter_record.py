@@ -29,48 +29,38 @@ def adapter(base: Base, tmp_path: Path) -> Path:
     return tmp_path / "adapter"
 
 
-def test_the_record_names_base_task_and_digests(adapter: Path) -> None:
+def test_the_record_names_base_task_and_digests_and_a_damaged_one_is_refused(adapter: Path) -> None:
     record = read_adapter_record(adapter)
-
     assert record is not None
     assert record.is_for(SUMS)
     assert sorted(record.files) == ["adapter_config.json", "adapter_model.safetensors"]
 
+    for content in ("{}", "[]", "{", '{"base": "tiny", "revision": null}'):
+        (adapter / "portal_base.json").write_text(content)
+        with pytest.raises(ValueError, match=r"portal_base.json: not"):
+            read_adapter_record(adapter)
 
-def test_an_edited_alpha_is_refused_wherever_the_adapter_is_read(adapter: Path, base: Base) -> None:
+
+def test_what_is_edited_is_refused_wherever_the_adapter_is_read_but_for_one_of_another_tool(
+    adapter: Path, base: Base
+) -> None:
     check_adapter(base, adapter)
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    (adapter / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 64}))
-
-    for read in (lambda: check_adapter(base, adapter), lambda: read_peft_factors(adapter, base.device)):
-        with pytest.raises(
-            ValueError, match=r"adapter_config.json: edited or damaged since portal_base.json"
-        ):
-            read()
-
-
-def test_edited_weights_are_refused(adapter: Path, base: Base) -> None:
-    path = adapter / "adapter_model.safetensors"
-    tensors = {name: tensor + 1e-6 for name, tensor in load_file(path).items()}
-    save_file(tensors, path, metadata={"format": "pt"})
-
+    config, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    shifted = {name: tensor + 1e-6 for name, tensor in load_file(weights).items()}
+    save_file(shifted, weights, metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"adapter_model.safetensors: edited or damaged"):
         check_adapter(base, adapter)
+    weights.write_bytes(whole)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 64}))
+    message = r"adapter_config.json: edited or damaged since portal_base.json"
+    for read in (lambda: check_adapter(base, adapter), lambda: read_peft_factors(adapter, base.device)):
+        with pytest.raises(ValueError, match=message):
+            read()
 
-
-def test_an_adapter_of_another_tool_is_read(adapter: Path, base: Base) -> None:
     (adapter / "portal_base.json").unlink()
-
     check_adapter(base, adapter)
     assert len(read_peft_factors(adapter, torch.device("cpu"))) == 6
-
-
-@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"base": "tiny", "revision": null}'])
-def test_a_damaged_record_is_refused(adapter: Path, content: str) -> None:
-    (adapter / "portal_base.json").write_text(content)
-
-    with pytest.raises(ValueError, match=r"portal_base.json: not"):
-        read_adapter_record(adapter)
 
 
 def test_a_folder_is_free_for_the_same_adapter_only(adapter: Path, tmp_path: Path) -> None:
@@ -78,17 +68,10 @@ def test_a_folder_is_free_for_the_same_adapter_only(adapter: Path, tmp_path: Pat
     for free in (adapter, tmp_path / "empty", tmp_path / "new"):
         check_place(free, SUMS)
 
-    others = {"task": "names", "base": "other", "revision": "digest-other"}
-    for key, value in others.items():
-        with pytest.raises(
-            ValueError, match=r"holds the adapter of task 'sums' on base 'tiny' .*choose another"
-        ):
-            check_place(adapter, SUMS.model_copy(update={key: value}))
-
-
-def test_a_folder_with_an_adapter_of_unknown_origin_or_other_files_is_not_free(
-    adapter: Path, tmp_path: Path
-) -> None:
+    message = r"holds the adapter of task 'sums' on base 'tiny' .*choose another"
+    for other in ({"task": "names"}, {"base": "other"}, {"revision": "digest-other"}):
+        with pytest.raises(ValueError, match=message):
+            check_place(adapter, SUMS.model_copy(update=other))
     (adapter / "portal_base.json").unlink()
     with pytest.raises(ValueError, match="holds an adapter that portal has not exported"):
         check_place(adapter, SUMS)

@@ -6,8 +6,6 @@ What is known of the run that made an artifact: all from its folder, elsewhere n
 import shutil
 from pathlib import Path
 
-import pytest
-
 from portal.artifacts.adapter_record import AdapterRecord
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.model_card import RunRecord, adapter_card, read_run_record
@@ -16,25 +14,20 @@ from sweeps.store.run_store import RunStore
 from tests.support.bases import TASKS, make_run
 
 
-@pytest.mark.parametrize(
-    ("base", "loader"),
-    [
-        ("Qwen/Qwen3-4B", "AutoModelForCausalLM"),
-        ("Qwen/Qwen3.5-4B", "AutoModelForCausalLM"),
-        ("mistralai/Ministral-3-3B-Base-2512", "AutoModelForImageTextToText"),
-        ("google/gemma-4-E2B", "AutoModelForCausalLM"),
-        ("meta-llama/Llama-4-Scout-17B-16E", "AutoModelForCausalLM"),
-        ("someone/else", "AutoModelForCausalLM"),
-    ],
-)
-def test_the_base_is_loaded_with_its_class(base: str, loader: str) -> None:
-    adapter = AdapterConfig(modules=("q", "v"), rank=8, alpha=16)
-
-    made_for = AdapterRecord(base=base, revision=None, task="sums")
-    card = adapter_card(made_for, adapter=adapter, modules="q, v", record=None)
-
-    assert f"from transformers import {loader}\n" in card
-    assert f'{loader}.from_pretrained("{base}")' in card
+def test_the_base_is_loaded_with_its_class() -> None:
+    adapter, plain = AdapterConfig(modules=("q", "v"), rank=8, alpha=16), "AutoModelForCausalLM"
+    for base, loader in {
+        "Qwen/Qwen3-4B": plain,
+        "Qwen/Qwen3.5-4B": plain,
+        "mistralai/Ministral-3-3B-Base-2512": "AutoModelForImageTextToText",
+        "google/gemma-4-E2B": plain,
+        "meta-llama/Llama-4-Scout-17B-16E": plain,
+        "someone/else": plain,
+    }.items():
+        made_for = AdapterRecord(base=base, revision=None, task="sums")
+        card = adapter_card(made_for, adapter=adapter, modules="q, v", record=None)
+        assert f"from transformers import {loader}\n" in card
+        assert f'{loader}.from_pretrained("{base}")' in card
 
 
 OLD_RUN = Path(__file__).parents[2] / "fixtures/ea55e6a/folder/interrupted/runs/dee880c96ae2ab97"
@@ -72,26 +65,18 @@ def test_a_run_of_this_version_leaves_its_key_versions_and_epochs(world: Path) -
     assert artifact.record.lineage.source.run is not None
 
 
-def test_a_run_of_commit_ea55e6a_is_read_too() -> None:
+def test_a_run_of_commit_ea55e6a_is_read_too_and_of_an_artifact_outside_of_a_run_nothing_is_known(
+    tmp_path: Path,
+) -> None:
     record = read_run_record(OLD_RUN / "artifact" / "mini-qwen3-xs")
-
     assert record is not None
     assert record.key == OLD_RUN.name
     assert record.versions["portal-sweeps"] == "0.2.0"
     assert record.scores("counting") is not None
     assert record.epochs == {"counting": 4, "fact_qa": 4}
 
-
-def test_of_an_artifact_outside_of_a_run_nothing_is_known(tmp_path: Path) -> None:
     shutil.copytree(OLD_RUN / "artifact" / "mini-qwen3-xs", tmp_path / "copy")
-
-    assert read_run_record(tmp_path / "copy") is None
-    assert Artifact.load(tmp_path / "copy").run_record is None
-
-
-def test_the_record_of_a_run_at_hand_has_its_config_and_no_results() -> None:
+    assert read_run_record(tmp_path / "copy") is Artifact.load(tmp_path / "copy").run_record is None
     run = make_run("lora", "tiny")
-
-    record = RunRecord.of(run)
-
-    assert (record.key, record.config["method"], record.results) == (run.key, "lora", ())
+    at_hand = RunRecord.of(run)
+    assert (at_hand.key, at_hand.config["method"], at_hand.results) == (run.key, "lora", ())

@@ -31,9 +31,11 @@ def test_the_command_names_the_pinned_base_its_adapters_and_a_rank_that_holds_th
     assert sglang == [*launch, *pinned, *ranks, "--lora-paths", *named]
 
 
-def test_an_embedded_base_is_served_from_its_folder() -> None:
+def test_the_commit_that_the_adapters_are_for_is_served_and_an_embedded_base_from_its_folder() -> None:
+    for base in ("qwen3-4b", "org/other"):
+        words = shlex.split(serve_command("vllm", base, "c" * 40, ADAPTERS, 8))
+        assert words[3:5] == ["--revision", "c" * 40]
     words = shlex.split(serve_command("vllm", "mini-gemma3", "5d13" * 16, {"a": Path("a")}, 4))
-
     assert (Path(words[2]) / "model.safetensors").is_file()
     assert "--revision" not in words
 
@@ -46,12 +48,6 @@ def test_llama_cpp_gets_gguf_files_and_applies_none_unasked() -> None:
     assert words == [*base, "--lora", files, "--lora-init-without-apply", "--cache-ram", "0"]
 
 
-def test_the_commit_that_the_adapters_are_for_is_served() -> None:
-    for base in ("qwen3-4b", "org/other"):
-        words = shlex.split(serve_command("vllm", base, "c" * 40, ADAPTERS, 8))
-        assert words[3:5] == ["--revision", "c" * 40]
-
-
 def test_paths_that_part_an_option_are_given_in_another_form_or_refused() -> None:
     adapters = {"copa": Path("lr=1e-3,v2/copa")}
 
@@ -61,12 +57,9 @@ def test_paths_that_part_an_option_are_given_in_another_form_or_refused() -> Non
         serve_command("llama.cpp", "qwen3-4b", None, adapters, 8)
 
 
-@pytest.mark.parametrize(("rank", "limit"), [(1, 1), (2, 8), (8, 8), (9, 16), (512, 512), (513, None)])
-def test_ranks_of_vllm_hold_the_adapters(rank: int, limit: int | None) -> None:
-    assert vllm_rank(rank) == limit
-
-
-def test_what_no_server_takes_is_refused() -> None:
+def test_ranks_of_vllm_hold_the_adapters_and_one_that_is_too_large_is_refused() -> None:
+    for rank, limit in ((1, 1), (2, 8), (8, 8), (9, 16), (512, 512), (513, None)):
+        assert vllm_rank(rank) == limit
     with pytest.raises(ValueError, match="rank 513: vLLM serves adapters of rank 512 at most"):
         serve_command("vllm", "qwen3-4b", None, ADAPTERS, 513)
 

@@ -98,6 +98,7 @@ def test_a_base_is_described_by_its_modules_and_what_asking_for_some_means(porta
     tiny_config("qwen3_5_text").save_pretrained("base")
 
     lines = portal("bases ./base").lines
+    described = portal("bases qwen3-8b --json").json
 
     assert lines[0] == "./base: 4 layers"
     cells = [re.split(r" {2,}", line.strip()) for line in lines]
@@ -105,12 +106,6 @@ def test_a_base_is_described_by_its_modules_and_what_asking_for_some_means(porta
     assert ["v", "v 2, in_qkv 2"] in cells
     assert ["up", "up 4"] in cells
     assert lines[-1] == "scoring: one choice in a row"
-
-
-def test_a_base_as_json_has_layers_and_widths_by_module(portal: Portal) -> None:
-    described = portal("bases qwen3-8b --json").json
-
-    assert described["layers"] == 36
+    assert (described["layers"], described["choices_share_a_row"]) == (36, True)
     assert described["modules"]["v"] == {"layers": 36, "widths": [[4096, 1024]]}
     assert described["adapted"] == {module: {module: 36} for module in ALL_MODULES}
-    assert described["choices_share_a_row"] is True

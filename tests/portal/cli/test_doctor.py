@@ -53,9 +53,8 @@ def test_a_node_of_gpus_is_described() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
+def test_what_a_node_lacks_is_a_line_with_advice() -> None:
+    lacking: tuple[tuple[dict[str, object], str], ...] = (
         ({"torch_archs": ("sm_100",)}, "warn torch has no kernels for sm_90"),
         ({"nccl": None}, "warn torch has no NCCL"),
         ({"apart": ((0, 1),)}, "warn GPUs 0 and 1 exchange data through the host"),
@@ -66,18 +65,12 @@ def test_a_node_of_gpus_is_described() -> None:
             {"links": gpu_links(TOPOLOGY, 3)},
             "ok every GPU reaches the others' memory, some by NVLink (NV4), some by PCIe (SYS)",
         ),
-    ],
-)
-def test_what_a_node_lacks_is_a_line_with_advice(changes: dict[str, object], line: str) -> None:
-    facts = replace(NODE, **changes)
-
-    assert line in lines_of(facts)
-    assert all(each.advice for each in gpu_findings(facts) if each.level == "warn")
-
-
-def test_connections_of_gpus_that_torch_does_not_see_are_not_told() -> None:
-    assert gpu_links(TOPOLOGY, 2) == frozenset()
-    assert gpu_links("", 1) == frozenset()
+    )
+    for changes, line in lacking:
+        facts = replace(NODE, **changes)
+        assert line in lines_of(facts)
+        assert all(each.advice for each in gpu_findings(facts) if each.level == "warn")
+    assert gpu_links(TOPOLOGY, 2) == gpu_links("", 1) == frozenset()  # GPUs that torch does not see
 
 
 def test_memory_that_a_process_may_lock() -> None:

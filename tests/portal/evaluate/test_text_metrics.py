@@ -81,7 +81,7 @@ def test_what_is_judged_is_the_last_match_of_a_pattern() -> None:
     assert judged_part("x", "x(y)?") == ""
 
 
-def test_a_function_of_ones_own_is_found_by_its_import_path() -> None:
+def test_a_function_of_ones_own_is_found_by_its_import_path_and_what_cannot_be_read_is_an_error() -> None:
     assert find_metric("math:hypot")(3.0, 4.0) == 5.0  # type: ignore[arg-type] - any function is taken
 
     for name, reason in (
@@ -92,9 +92,6 @@ def test_a_function_of_ones_own_is_found_by_its_import_path() -> None:
     ):
         with pytest.raises(ValueError, match=reason):
             find_metric(name)
-
-
-def test_a_reference_that_a_metric_cannot_read_is_an_error() -> None:
     with pytest.raises(ValueError, match="a reference is no JSON"):
         find_metric("json_f1")('{"a": 1}', ["a: 1"])
     with pytest.raises(re.error):

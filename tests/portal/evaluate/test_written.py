@@ -205,14 +205,13 @@ def test_answers_that_do_not_fit_memory_are_written_fewer_at_a_time(
     ]
 
 
-def test_answers_that_mostly_hit_their_limit_are_told(base: Base, caplog: pytest.LogCaptureFixture) -> None:
+def test_answers_that_mostly_hit_their_limit_are_told_and_nothing_to_write_is_nothing(
+    base: Base, caplog: pytest.LogCaptureFixture
+) -> None:
     (judged,) = plain(base, ToWrite(rows_of(base, "x"), None, AnswerConfig(max_new_tokens=2)))
 
     assert [each.reason for each in judged] == ["length"] * 4
     assert caplog.messages == ["task places: 4 of 4 answers were as long as they may be, 2 tokens"]
-
-
-def test_nothing_to_write_is_nothing(base: Base) -> None:
     assert plain(base) == []
     assert plain(base, ToWrite([], None, AnswerConfig())) == [[]]
 
@@ -286,20 +285,18 @@ def test_answers_of_something_else_are_not_taken(base: Base, factors: Factors, t
     assert read(replace(part, answers=ANSWERS.model_copy(update={"metric": "contains"}))) == 0
 
 
-def test_a_short_evaluation_leaves_nothing(base: Base, factors: Factors, tmp_path: Path) -> None:
-    journal = AnswerJournal(tmp_path / "answers")
-    write_answers(base, [ToWrite(rows_of(base, "x"), 0, ANSWERS)], factors, SCALING, journal=journal)
-
-    assert not (tmp_path / "answers").exists()
-
-
-@pytest.mark.usefixtures("at_once")
-def test_who_may_not_commit_writes_nothing(base: Base, factors: Factors, tmp_path: Path) -> None:
+def test_a_short_evaluation_leaves_nothing_nor_does_one_that_may_not_commit(
+    base: Base, factors: Factors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse() -> None:
         raise RuntimeError("the lease is another's")
 
-    journal = AnswerJournal(tmp_path / "answers", refuse)
-    with pytest.raises(RuntimeError, match="the lease is another's"):
+    def write(journal: AnswerJournal) -> None:
         write_answers(base, [ToWrite(rows_of(base, "x"), 0, ANSWERS)], factors, SCALING, journal=journal)
+
+    write(AnswerJournal(tmp_path / "answers"))
+    monkeypatch.setattr(written, "PIECE_S", 0.0)
+    with pytest.raises(RuntimeError, match="the lease is another's"):
+        write(AnswerJournal(tmp_path / "answers", refuse))
 
     assert not (tmp_path / "answers").exists()

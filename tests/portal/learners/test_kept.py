@@ -50,23 +50,20 @@ def test_tasks_that_train_together_are_judged_by_their_mean_and_others_one_by_on
     assert apart.epochs == {"a": 3, "b": 2}
 
 
-def test_equal_accuracy_is_decided_by_log_loss_then_by_the_earlier_epoch() -> None:
-    kept = KeptEpochs(["a"], per_task=False)
+def test_equal_accuracy_is_decided_by_log_loss_then_by_the_earlier_epoch_and_only_trained_tasks_vote() -> (
+    None
+):
+    kept, voting = (KeptEpochs(["a"], per_task=False) for _ in range(2))
 
     found = [
         kept.better_tasks(epoch, [row("a", 0.5, loss)]) for epoch, loss in ((1, 2.0), (2, 1.0), (3, 1.0))
     ]
 
     assert found == [("a",), ("a",), ()]
-
-
-def test_test_rows_epoch_0_and_tasks_that_are_not_trained_on_have_no_vote() -> None:
-    kept = KeptEpochs(["a"], per_task=False)
-
-    assert kept.better_tasks(0, [row("a", 1.0, 0.1)]) == ()
-    assert kept.better_tasks(1, [row("a", 1.0, 0.1, split="test")]) == ()
-    assert kept.better_tasks(2, [row("a", 0.5, 1.0), row("other", 0.0, 9.0)]) == ("a",)
-    assert kept.better_tasks(3, [row("a", 0.4, 1.0), row("other", 1.0, 0.0)]) == ()
+    assert voting.better_tasks(0, [row("a", 1.0, 0.1)]) == ()
+    assert voting.better_tasks(1, [row("a", 1.0, 0.1, split="test")]) == ()
+    assert voting.better_tasks(2, [row("a", 0.5, 1.0), row("other", 0.0, 9.0)]) == ("a",)
+    assert voting.better_tasks(3, [row("a", 0.4, 1.0), row("other", 1.0, 0.0)]) == ()
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -153,17 +150,14 @@ def curve_of(losses: list[float]) -> LossCurve:
     return curve
 
 
-def test_up_to_the_most_points_every_step_is_one() -> None:
-    losses = [float(step) for step in range(MOST_POINTS - 1)]
-
-    assert curve_of(losses).points == [(step + 1, loss) for step, loss in enumerate(losses)]
-
-
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6 * MOST_POINTS))
-@example(2 * MOST_POINTS - 1)  # one less than the most, and a stretch that has not ended
+@example(MOST_POINTS - 1)  # one less than the most: every step is a point
+@example(2 * MOST_POINTS - 1)  # and with a stretch that has not ended
 def test_points_are_means_of_stretches_that_cover_every_step(num_steps: int) -> None:
-    points = curve_of([float(step) for step in range(num_steps)]).points
+    losses = [float(step) for step in range(num_steps)]
+    points = curve_of(losses).points
+    assert num_steps >= MOST_POINTS or points == [(step + 1, loss) for step, loss in enumerate(losses)]
 
     assert len(points) <= MOST_POINTS
     assert points[-1][0] == num_steps

@@ -162,9 +162,8 @@ def test_the_best_epoch_is_kept_and_its_adapter_written_once_for_every_task(
         torch.testing.assert_close(factors, first, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("calibrated", [TASKS[:1], TASKS[1:]])
-def test_tasks_without_a_row_are_scored_with_it_and_marked(tiny: Tiny, calibrated: tuple[str, ...]) -> None:
-    rows = tiny.ended(make_run("shared_lora", "target", data={"calibrated": calibrated})).rows
-
-    marks = {(row["task"], row["calibrated"]) for row in rows}
-    assert marks == {(task, task in calibrated) for task in TASKS}
+def test_tasks_without_a_row_are_scored_with_it_and_marked(tiny: Tiny) -> None:
+    for calibrated in (TASKS[:1], TASKS[1:]):
+        rows = tiny.ended(make_run("shared_lora", "target", data={"calibrated": calibrated})).rows
+        marks = {(row["task"], row["calibrated"]) for row in rows}
+        assert marks == {(task, task in calibrated) for task in TASKS}

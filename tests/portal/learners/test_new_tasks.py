@@ -116,48 +116,44 @@ def test_a_described_task_has_the_mean_of_its_phrasings_and_old_tasks_stay(
     assert torch.equal(after.text_map.weight_ZD, before.text_map.weight_ZD)
 
 
-def test_a_mismatched_task_has_the_latent_of_the_next_tasks_description(tiny: Tiny) -> None:
+def test_a_mismatched_task_has_the_latent_of_the_next_tasks_description_and_is_scored_without_a_row(
+    tiny: Tiny,
+) -> None:
     texts = {"size": 0, "tasks": ("sums", "colours"), "descriptions": {**SUMS, "colours": KNOWN["colours"]}}
     own, exchanged = (new_tasks(tiny, each, **texts) for each in ("described", "mismatched_description"))
+    rows = tiny.ended(own.run).rows
 
     assert torch.equal(exchanged.latents, own.latents.flip(0))
-
-
-def test_a_described_run_is_scored_without_a_row(tiny: Tiny) -> None:
-    rows = tiny.ended(make_run("described", "small", data=UNSEEN)).rows
-
     seen = {(row["size"], row["train_rows"], row["calibrated"], row["epoch"]) for row in rows}
     assert seen == {(0, 0, False, 0)}
 
 
-def test_a_source_without_descriptions_understands_none(tiny: Tiny, tmp_path: Path) -> None:
-    run = make_run("source", "small", data={"tasks": OLD})
-    tiny.learner(run).save_artifact(tmp_path, RunRecord.of(run))
-
-    with pytest.raises(ValueError, match="trained without descriptions and understands none"):
-        new_tasks(replace(tiny, source=tmp_path / "small"), "described", **UNSEEN)
-
-
-def test_an_edited_map_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+def test_an_edited_map_a_source_without_descriptions_and_another_base_are_refused(
+    tiny: Tiny, tmp_path: Path
+) -> None:
     saved(new_tasks(tiny, "described", **UNSEEN), tmp_path)
     content = bytearray((tmp_path / TEXT_MAP).read_bytes())
     content[-1] ^= 1
     (tmp_path / TEXT_MAP).write_bytes(bytes(content))
-
     with pytest.raises(ValueError, match=f"{TEXT_MAP}: edited or damaged"):
         Artifact.load(tmp_path)
 
+    plain = make_run("source", "small", data={"tasks": OLD})
+    tiny.learner(plain).save_artifact(tmp_path / "plain", RunRecord.of(plain))
+    with pytest.raises(ValueError, match="trained without descriptions and understands none"):
+        new_tasks(replace(tiny, source=tmp_path / "plain" / "small"), "described", **UNSEEN)
 
-@pytest.mark.parametrize("method", ["described", "nearest_latent", "taught"])
-def test_new_tasks_are_saved_after_the_copy_of_the_source_is_gone(
-    tiny: Tiny, tmp_path: Path, method: str
-) -> None:
-    copy = Path(shutil.copytree(tiny.source, tmp_path / "source"))
-    data = UNSEEN if method == "described" else {}
-    learner = new_tasks(replace(tiny, source=copy), method, **data)
-    shutil.rmtree(copy)
+    run, rows = make_run("taught", "other", data={"tasks": NEW}), {"other": make_rows(tiny.bases["other"])}
+    with pytest.raises(ValueError, match=r"made for base 'small'; 'other' .*`portal port"):
+        TaughtLatents(run, tiny.bases, rows, Start(tiny.source))
 
-    assert saved(learner, tmp_path / "out").text_map is not None
+
+def test_new_tasks_are_saved_after_the_copy_of_the_source_is_gone(tiny: Tiny, tmp_path: Path) -> None:
+    for method, data in (("described", UNSEEN), ("nearest_latent", {}), ("taught", {})):
+        copy = Path(shutil.copytree(tiny.source, tmp_path / "source"))
+        learner = new_tasks(replace(tiny, source=copy), method, **data)
+        shutil.rmtree(copy)
+        assert saved(learner, tmp_path / method).text_map is not None
 
 
 @pytest.mark.parametrize(
@@ -302,10 +298,3 @@ def test_tasks_are_taught_in_one_pack_as_alone(tiny: Tiny, tmp_path: Path) -> No
     assert [each.tasks for each in together.optimisers] == [("sums",), ("names",)]
     alone = found["names",].trained_latents() | found["sums",].trained_latents()
     torch.testing.assert_close(together.trained_latents(), alone)
-
-
-def test_a_base_that_the_artifact_was_not_made_for_is_refused(tiny: Tiny) -> None:
-    run, rows = make_run("taught", "other", data={"tasks": NEW}), {"other": make_rows(tiny.bases["other"])}
-
-    with pytest.raises(ValueError, match=r"made for base 'small'; 'other' .*`portal port"):
-        TaughtLatents(run, tiny.bases, rows, Start(tiny.source))

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,19 +58,12 @@ def test_one_row_per_task_and_240_steps_are_evaluated_five_times_when_asked_for_
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("joint", "steps"), [(True, {"a": 10, "b": 10}), (False, {"a": 10, "b": 4})])
-def test_in_joint_training_shorter_tasks_are_recycled(joint: bool, steps: dict[str, int]) -> None:
-    schedule = TrainingSchedule(TrainConfig(epochs=2), {"a": 5, "b": 2}, joint)
-
-    assert {task: schedule.task_steps(task) for task in "ab"} == steps
-
-
-def test_without_a_recipe_there_are_no_steps_and_one_evaluation() -> None:
-    schedule = TrainingSchedule(None, {"a": 3}, joint=True)
-
-    assert schedule.num_steps == 0
-    assert schedule.evaluation_due("a", 0) == 0
-    assert schedule.num_evaluations("a") == 1
+def test_in_joint_training_shorter_tasks_are_recycled_and_without_a_recipe_there_are_no_steps() -> None:
+    for joint, steps in ((True, {"a": 10, "b": 10}), (False, {"a": 10, "b": 4})):
+        schedule = TrainingSchedule(TrainConfig(epochs=2), {"a": 5, "b": 2}, joint)
+        assert {task: schedule.task_steps(task) for task in "ab"} == steps
+    none = TrainingSchedule(None, {"a": 3}, joint=True)
+    assert (none.num_steps, none.evaluation_due("a", 0), none.num_evaluations("a")) == (0, 0, 1)
 
 
 ANSWER_TOKENS = {"colours": 1, "sums": 2, "names": 6}
@@ -91,26 +83,13 @@ def order(**settings: object) -> DataOrder:
     )
 
 
-def test_every_task_has_a_batch_of_its_own_rows() -> None:
-    own = order()
-
-    assert {task: len(own.batch("small", task, 0)) for task in ANSWER_TOKENS} == dict.fromkeys(
-        ANSWER_TOKENS, 4
-    )
-    assert own.batches == dict.fromkeys(ANSWER_TOKENS, 6)
-
-
-def test_tasks_have_like_answer_tokens_where_these_are_balanced() -> None:
-    own = order(balance="answer_tokens")
-
-    sizes = {task: len(own.batch("small", task, 0)) for task in ANSWER_TOKENS}
-    assert sizes == {"colours": 7, "sums": 4, "names": 1}  # 7, 8 and 6 tokens; 4, 8 and 24 before
-    assert own.batches == {"colours": 4, "sums": 6, "names": 24}
-
-
-def test_a_pass_has_every_row_once_however_steps_are_balanced() -> None:
-    own = order(balance="answer_tokens")
-
-    for task, batches in own.batches.items():
-        seen = [row.id for step in range(batches) for row in own.batch("small", task, step)]
-        assert sorted(seen) == [f"{index:02d}" for index in range(24)]
+def test_every_task_has_a_batch_of_its_own_rows_with_like_answer_tokens_where_these_are_balanced() -> None:
+    for own, sizes in (
+        (order(), {"colours": 4, "sums": 4, "names": 4}),
+        (order(balance="answer_tokens"), {"colours": 7, "sums": 4, "names": 1}),  # 7, 8 and 6 tokens
+    ):
+        assert {task: len(own.batch("small", task, 0)) for task in ANSWER_TOKENS} == sizes
+        assert own.batches == {task: -(-24 // size) for task, size in sizes.items()}
+        for task, batches in own.batches.items():
+            seen = [row.id for step in range(batches) for row in own.batch("small", task, step)]
+            assert sorted(seen) == [f"{index:02d}" for index in range(24)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portal.artifacts.model_card import RunRecord
@@ -242,7 +242,7 @@ def test_between_widths_the_update_keeps_its_coordinates_in_the_singular_vectors
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_projecting_twice_is_projecting_once() -> None:
+def test_projecting_twice_is_projecting_once_and_needs_equal_widths() -> None:
     a, b = factors(20, 30)
     target = weight_basis(weight(30, 20))
 
@@ -251,30 +251,22 @@ def test_projecting_twice_is_projecting_once() -> None:
 
     torch.testing.assert_close(twice, once, rtol=1e-4, atol=1e-5)
     assert update_norm(*once) < update_norm(a, b)
-
-
-def test_projection_needs_equal_widths() -> None:
-    source, target = weight_basis(weight(30, 20)), weight_basis(weight(30, 24))
-
+    assert math.isclose(update_norm(a, b), torch.linalg.matrix_norm(b @ a).item(), rel_tol=1e-5)
+    assert update_norm(a, torch.zeros(30, 4)) == 0.0
+    wider = weight_basis(weight(30, 24))
     with pytest.raises(ValueError, match="30 x 20 on the source and 30 x 24 on the target; use mode 'coor"):
-        transfer(*factors(20, 30), source=source, target=target, mode="project")
+        transfer(a, b, source=target, target=wider, mode="project")
 
 
 def test_the_largest_entry_of_every_left_vector_is_positive_and_the_product_is_the_weight() -> None:
     matrix = weight(18, 12)
 
-    basis = weight_basis(matrix)
+    basis, limited = weight_basis(matrix), weight_basis(weight(RANK_LIMIT + 30, RANK_LIMIT + 10))
 
     assert (basis.u_OR.gather(0, basis.u_OR.abs().argmax(0)[None]) > 0).all()
     values = torch.linalg.svdvals(matrix)
     torch.testing.assert_close(basis.u_OR * values @ basis.v_IR.T, matrix, rtol=1e-4, atol=1e-5)
-
-
-def test_no_more_vectors_are_kept_than_the_limit() -> None:
-    basis = weight_basis(weight(RANK_LIMIT + 30, RANK_LIMIT + 10))
-
-    assert basis.rank == RANK_LIMIT
-    assert basis.v_IR.shape == (RANK_LIMIT + 10, RANK_LIMIT)
+    assert (limited.rank, limited.v_IR.shape) == (RANK_LIMIT, (RANK_LIMIT + 10, RANK_LIMIT))
 
 
 def test_fewer_vectors_of_one_side_limit_both() -> None:
@@ -289,6 +281,7 @@ def test_fewer_vectors_of_one_side_limit_both() -> None:
     assert torch.equal(found[1], expected[1])
 
 
+@example(36, 34)
 @given(num_source=st.integers(1, 60), num_target=st.integers(1, 60))
 def test_layers_map_in_order_and_end_to_end(num_source: int, num_target: int) -> None:
     layers = [source_layer(i, num_source=num_source, num_target=num_target) for i in range(num_target)]
@@ -297,14 +290,5 @@ def test_layers_map_in_order_and_end_to_end(num_source: int, num_target: int) ->
     assert layers[0] == 0
     assert num_target == 1 or layers[-1] == num_source - 1
     assert num_source != num_target or layers == list(range(num_target))
-
-
-def test_the_layer_map_is_the_formula() -> None:
-    assert [source_layer(i, num_source=36, num_target=34) for i in (1, 16, 17, 33)] == [1, 17, 18, 35]
-
-
-def test_the_norm_is_that_of_the_product() -> None:
-    a, b = factors(20, 30)
-
-    assert math.isclose(update_norm(a, b), torch.linalg.matrix_norm(b @ a).item(), rel_tol=1e-5)
-    assert update_norm(a, torch.zeros(30, 4)) == 0.0
+    if (num_source, num_target) == (36, 34):
+        assert [layers[i] for i in (1, 16, 17, 33)] == [1, 17, 18, 35]

@@ -160,20 +160,18 @@ def test_an_unknown_task_one_of_another_type_and_all_at_once_are_refused(tmp_pat
 
 
 @needs_rows
-def test_a_task_with_several_right_answers_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_task_with_several_right_answers_and_a_row_that_templates_cannot_read_are_refused(
+    folder: Path, tmp_path: Path
+) -> None:
     shutil.copytree(folder / "truthfulqa_mc1", tmp_path / "truthfulqa_mc2")
     with pytest.raises(ValueError, match=r"'truthfulqa_mc2' is scored by .*only tasks with one right answer"):
         load_lm_eval_task("truthfulqa_mc2", tmp_path)
 
-
-@needs_rows
-def test_a_row_that_the_tasks_templates_cannot_read_is_named(folder: Path, tmp_path: Path) -> None:
     rows = pq.read_table(folder / "copa" / "validation.parquet").slice(0, 4).to_pylist()
     rows[2]["premise"] = None
+    (tmp_path / "copa").mkdir()
     for split in ("train", "validation"):
-        (tmp_path / "copa").mkdir(exist_ok=True)
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / "copa" / f"{split}.parquet")
-
     with pytest.raises(ValueError, match="lm-eval task 'copa', split 'validation', row 2: its templates"):
         load_lm_eval_task("copa", tmp_path)
 
@@ -191,8 +189,10 @@ def test_texts_and_scores_are_lm_evals_on_an_embedded_base(name: str, written: P
     assert ours(base, name, written) == lm_evals(base, name, written)
 
 
-def test_settings_and_right_answers_are_the_tasks_own(written: Path) -> None:
-    suite = load_suite("lm-eval", data=str(written))
+def test_settings_and_right_answers_are_the_tasks_own_and_shots_the_same_whenever_it_is_loaded(
+    written: Path,
+) -> None:
+    suite, again = (load_suite("lm-eval", data=str(written)) for _ in range(2))
     answers = suite.answers_of(("gsm8k", "triviaqa"))
 
     assert answers["gsm8k"] == AnswerConfig(
@@ -203,14 +203,9 @@ def test_settings_and_right_answers_are_the_tasks_own(written: Path) -> None:
     assert example.prompt.endswith("?\nAnswer:")
     assert example.written is not None
     assert example.written.references[0] == "Paris"
-
-
-def test_shots_are_the_same_whenever_a_task_is_loaded(written: Path) -> None:
-    first, second = (load_suite("lm-eval", data=str(written)) for _ in range(2))
-
     for split in SPLITS:
-        assert list(first.examples("gsm8k", split)) == list(second.examples("gsm8k", split))
-    assert first.examples("gsm8k", "test")[0].prompt.count("Question:") == 6
+        assert list(suite.examples("gsm8k", split)) == list(again.examples("gsm8k", split))
+    assert suite.examples("gsm8k", "test")[0].prompt.count("Question:") == 6
 
 
 def test_an_answer_is_judged_without_the_data_set(written: Path) -> None:
