@@ -35,6 +35,9 @@ from portal.learners.schedule import DataOrder, TrainingSchedule
 from portal.storage.checkpoint import below
 from portal.train_config import TrainConfig
 
+Bases = dict[str, Base]
+RowTables = dict[str, RowTable]
+"""Both are by the names of bases."""
 _KEPT = "kept/"
 
 
@@ -53,9 +56,7 @@ class Start:
     latents: Path | None = None
 
 
-def build_learner(
-    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], *, start: Start | None = None
-) -> "Learner":
+def build_learner(run: RunConfig, bases: Bases, rows: RowTables, *, start: Start | None = None) -> "Learner":
     """A fresh learner for `run`; ValueError where its method has a parent and `start` is missing."""
     if run.spec.parents and start is None:
         raise ValueError(
@@ -78,7 +79,7 @@ class Learner(ABC):
     that is not finite; no update changes anything after that.
     """
 
-    def __init__(self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable]) -> None:
+    def __init__(self, run: RunConfig, bases: Bases, rows: RowTables) -> None:
         self.run = run
         self.key = run.key  # a hash of all of it: not to be computed in every step
         self.tasks, self.trained_tasks = run.data.tasks, run.data.trained_tasks
@@ -230,7 +231,7 @@ class Learner(ABC):
         """Weights of these slots' losses in the sum that is differentiated, (S,); None: all are 1."""
         return None
 
-    def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+    def backward(self, base: str, factors: Factors, gradients: Factors) -> None:
         """Carry the factors' gradients on to the parameters."""
         outputs = [factor for group in factors for factor in factors[group]]
         torch.autograd.backward(outputs, [gradient for group in factors for gradient in gradients[group]])

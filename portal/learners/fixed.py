@@ -1,31 +1,25 @@
 """Adapters that nothing trains: none at all, one from a mean latent, carried latents, transferred LoRAs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from portal.artifacts.artifact import Artifact
 from portal.artifacts.model_card import RunRecord
-from portal.bases.base import Base
 from portal.config import RunConfig
-from portal.data.token_rows import RowTable
 from portal.hypernet import Factors
-from portal.learners.base import Learner, Start
+from portal.learners.base import Bases, Learner, RowTables, Start
 from portal.learners.transfer import Transferred, transfer_loras
 from portal.storage.atomic import write_json_atomic
 
 TRANSFER_RECORD = "transfer.json"
 
 
-def frozen_base(
-    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-) -> "FixedAdapters":
+def frozen_base(run: RunConfig, bases: Bases, rows: RowTables, start: Start | None) -> "FixedAdapters":
     """The base as it is, without adapters."""
     return FixedAdapters(run, bases, rows, {})
 
 
-def mean_latent(
-    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-) -> "FixedAdapters":
+def mean_latent(run: RunConfig, bases: Bases, rows: RowTables, start: Start | None) -> "FixedAdapters":
     """Every slot has the adapter that a port generates from the mean latent of its calibrated tasks.
 
     That is a control of what tasks' own latents add.
@@ -38,9 +32,7 @@ def mean_latent(
     return FixedAdapters(run, bases, rows, factors)
 
 
-def carried_latents(
-    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-) -> "FixedAdapters":
+def carried_latents(run: RunConfig, bases: Bases, rows: RowTables, start: Start | None) -> "FixedAdapters":
     """Every slot has the adapter that a port generates from its task's latent, taught on another base.
 
     The port saw no row of these tasks. In the control every task has the latent of the next one in the
@@ -54,9 +46,7 @@ def carried_latents(
     return FixedAdapters(run, bases, rows, carried.factors(tuple(lenders)))
 
 
-def transferred_loras(
-    run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-) -> "FixedAdapters":
+def transferred_loras(run: RunConfig, bases: Bases, rows: RowTables, start: Start | None) -> "FixedAdapters":
     """Adapters carried over from another base, or one of the controls beside them."""
     transferred = transfer_loras(run, bases[run.bases[0].name], start)
     return FixedAdapters(run, bases, rows, transferred.factors, transferred)
@@ -68,8 +58,8 @@ class FixedAdapters(Learner):
     def __init__(
         self,
         run: RunConfig,
-        bases: dict[str, Base],
-        rows: dict[str, RowTable],
+        bases: Bases,
+        rows: RowTables,
         factors: Factors,
         transferred: Transferred | None = None,
     ) -> None:
@@ -104,7 +94,7 @@ def next_tasks(tasks: Sequence[str], method: str) -> Sequence[str]:
     return [*tasks[1:], tasks[0]]
 
 
-def _port(run: RunConfig, bases: Mapping[str, Base], start: Start | None) -> Artifact:
+def _port(run: RunConfig, bases: Bases, start: Start | None) -> Artifact:
     assert start is not None, "it starts from a port"
     port = Artifact.load(start.folder)
     port.check_base(bases[run.bases[0].name])

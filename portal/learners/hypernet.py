@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +18,9 @@ from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.bases.sites import group_sites
 from portal.config import RunConfig
-from portal.data.token_rows import RowTable
 from portal.device import fp32_products, to_device
 from portal.hypernet import Converter, CoreDecoder, Factors, init_latents, spread_layers
-from portal.learners.base import Learner, Start, named_generator
+from portal.learners.base import Bases, Learner, RowTables, Start, named_generator
 from portal.learners.optimiser import LossEMA, Optimiser, Rates, balance_gradients, equalized_sum
 from portal.text.encoder import find_encoder
 from portal.text.text_map import TextMap
@@ -32,9 +30,7 @@ from portal.train_config import TrainConfig
 class HypernetLearner(Learner):
     """Joint training, or a refit of what it starts from."""
 
-    def __init__(
-        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None = None
-    ) -> None:
+    def __init__(self, run: RunConfig, bases: Bases, rows: RowTables, start: Start | None = None) -> None:
         super().__init__(run, bases, rows)
         assert run.seed is not None
         source = None if start is None else Artifact.load(start.folder)
@@ -88,7 +84,7 @@ class HypernetLearner(Learner):
         """1 / max(ema_t, floor)."""
         return self._ema[base].divisors(to_device(slots, loss_S.device), loss_S).reciprocal()
 
-    def backward(self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+    def backward(self, base: str, factors: Factors, gradients: Factors) -> None:
         if self.train.factor_decay:
             self._decay_factors(factors, gradients)
         with fp32_products(self.train.hypernet_products):
@@ -97,9 +93,7 @@ class HypernetLearner(Learner):
             else:
                 self._backward_per_task(base, gradients)
 
-    def _backward_of_sum(
-        self, base: str, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]
-    ) -> None:
+    def _backward_of_sum(self, base: str, factors: Factors, gradients: Factors) -> None:
         super().backward(base, factors, gradients)
         leaf = self._latents.leaf(self.step)
         if leaf.requires_grad:
@@ -107,7 +101,7 @@ class HypernetLearner(Learner):
             self._latent_gradients.append(leaf.grad)
             leaf.grad = None
 
-    def _decay_factors(self, factors: Factors, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+    def _decay_factors(self, factors: Factors, gradients: Factors) -> None:
         """The gradient of factor_decay / 2 times the squared norm of the factors of tasks in this step."""
         taking_part = set(self.tasks_at(self.step))
         scale_T = [self.train.factor_decay * (task in taking_part) for task in self.tasks]
@@ -116,7 +110,7 @@ class HypernetLearner(Learner):
             for factor, gradient in zip(factors[group], pair, strict=True):
                 gradient.addcmul_(factor.detach(), scale_T111)
 
-    def _backward_per_task(self, base: str, gradients: dict[Any, tuple[Tensor, Tensor]]) -> None:
+    def _backward_per_task(self, base: str, gradients: Factors) -> None:
         """Each task's own gradient of the shared parameters, scaled to their mean norm, then added up.
 
         A latent is its task's alone and has its gradient as it is.
@@ -131,7 +125,7 @@ class HypernetLearner(Learner):
             self._latent_gradients.append(torch.cat([each[0] for each in own]))
 
     def _task_gradient(
-        self, base: str, slot: int, gradients: dict[Any, tuple[Tensor, Tensor]], shared: list[nn.Parameter]
+        self, base: str, slot: int, gradients: Factors, shared: list[nn.Parameter]
     ) -> tuple[Tensor, ...]:
         """The gradients of the task's latent, (1, d_z), and of the `shared` parameters."""
         latent = self._latents.leaf(self.step)[slot : slot + 1].detach().requires_grad_()

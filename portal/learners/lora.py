@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from portal.bases.base import Base
 from portal.bases.sites import SiteGroup, group_sites
 from portal.config import RunConfig
-from portal.data.token_rows import RowTable
 from portal.forward.adapter_hooks import concatenate_slots
 from portal.hypernet import Factors
-from portal.learners.base import Learner, Start, named_generator
+from portal.learners.base import Bases, Learner, RowTables, Start, named_generator
 from portal.learners.optimiser import Optimiser, Rates
 
 ALL_TASKS = "all tasks"
@@ -22,9 +20,7 @@ ALL_TASKS = "all tasks"
 class LoraLearner(Learner):
     """The per-task LoRA baseline: all tasks are stepped together, each for epochs of its own."""
 
-    def __init__(
-        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None = None
-    ) -> None:
+    def __init__(self, run: RunConfig, bases: Bases, rows: RowTables, start: Start | None = None) -> None:
         super().__init__(run, bases, rows)
         assert run.seed is not None
         self._groups = group_sites(self.base.sites, self.adapter.modules)
@@ -43,9 +39,7 @@ class SharedLora(Learner):
     scored with the same adapter.
     """
 
-    def __init__(
-        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None = None
-    ) -> None:
+    def __init__(self, run: RunConfig, bases: Bases, rows: RowTables, start: Start | None = None) -> None:
         super().__init__(run, bases, rows)
         assert run.seed is not None
         self._groups = group_sites(self.base.sites, self.adapter.modules)

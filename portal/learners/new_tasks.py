@@ -11,11 +11,11 @@ from portal.artifacts.artifact import Artifact, save_more_tasks
 from portal.artifacts.model_card import RunRecord
 from portal.bases.base import Base
 from portal.config import RunConfig
-from portal.data.token_rows import RowTable, TokenRow
+from portal.data.token_rows import TokenRow
 from portal.forward.losses import slot_losses
 from portal.forward.microbatch import SlotRows
 from portal.hypernet import Factors
-from portal.learners.base import Learner, Start
+from portal.learners.base import Bases, Learner, RowTables, Start
 from portal.learners.fixed import next_tasks
 from portal.learners.lora import stack_tasks
 from portal.learners.optimiser import Rates
@@ -29,9 +29,7 @@ _AT_ONCE = 8
 class NewTasks(Learner):
     """Tasks are added to the artifact of the run's base that the run starts from."""
 
-    def __init__(
-        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-    ) -> None:
+    def __init__(self, run: RunConfig, bases: Bases, rows: RowTables, start: Start | None) -> None:
         super().__init__(run, bases, rows)
         assert start is not None, "new tasks are taught to an artifact"
         self._artifact = Artifact.load(start.folder)
@@ -74,9 +72,7 @@ class TaughtLatents(NewTasks):
     what its task's description stands for.
     """
 
-    def __init__(
-        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-    ) -> None:
+    def __init__(self, run: RunConfig, bases: Bases, rows: RowTables, start: Start | None) -> None:
         super().__init__(run, bases, rows, start)
         stack_tasks(self, self._fresh_latents)
 
@@ -105,9 +101,7 @@ class FixedLatents(NewTasks):
     A mismatched one has the description of the next task in the config's order, the last that of the first.
     """
 
-    def __init__(
-        self, run: RunConfig, bases: dict[str, Base], rows: dict[str, RowTable], start: Start | None
-    ) -> None:
+    def __init__(self, run: RunConfig, bases: Bases, rows: RowTables, start: Start | None) -> None:
         super().__init__(run, bases, rows, start)
         if run.spec.by_description:
             lenders = next_tasks(self.tasks, run.method) if run.spec.lends_latents else self.tasks
