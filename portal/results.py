@@ -189,11 +189,7 @@ def write_table(table: pa.Table, path: Folder) -> None:
 
 
 def read_table(
-    path: Folder,
-    schema: pa.Schema,
-    *,
-    columns: Sequence[str] | None = None,
-    filters: Filters | None = None,
+    path: Folder, schema: pa.Schema, *, columns: Sequence[str] | None = None, filters: Filters | None = None
 ) -> pa.Table:
     """The table at `path` as `schema` has it today; some `columns` of the rows that pass `filters`.
 

@@ -66,12 +66,6 @@ def outline_config(name: str) -> PretrainedConfig:
     return base_config(name) if published is None else AutoConfig.for_model(**published)
 
 
-def hidden_width(name: str) -> int:
-    """The width of a base's hidden states, from its published config or its own."""
-    width: int = outline_config(name).get_text_config().hidden_size
-    return width
-
-
 @dataclass(frozen=True)
 class BaseLayout:
     """The decoder layers of a base: how many there are, and what can be adapted in them."""

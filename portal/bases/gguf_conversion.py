@@ -99,10 +99,8 @@ def _load(path: Path) -> Any:
     except (ValueError, KeyError, RuntimeError, ImportError) as error:  # what transformers' reader raises
         raise ValueError(f"{path}: cannot be converted ({one_line(error)})") from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if loading[kind]:
-            raise ValueError(
-                f"{path}: its weights do not fit its config, {kind}: {sorted(loading[kind])[:3]}"
-            )
+        if wrong := sorted(loading[kind])[:3]:
+            raise ValueError(f"{path}: its weights do not fit its config, {kind}: {wrong}")
     return model
 
 
@@ -147,13 +145,10 @@ def build_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
         )
     _add_tokens(file, tokenizer, tokens)
     _add_bos(file, tokenizer, tokens)
-    special = {
-        f"{name}_token": None if index is None else tokens[index]
-        for name, index in (
-            (name, file.optional(f"tokenizer.ggml.{key}_token_id"))
-            for name, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding"))
-        )
-    }
+    special: dict[str, str | None] = {}
+    for name, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
+        index = file.optional(f"tokenizer.ggml.{key}_token_id")
+        special[f"{name}_token"] = None if index is None else tokens[index]
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
 
 
@@ -182,16 +177,12 @@ def _byte_level(file: GgufFile, tokens: list[str]) -> Tokenizer:
         )
     pattern, lone_digits = _PATTERNS[cut]
     merges = [tuple(merge.split(" ")) for merge in file.value("tokenizer.ggml.merges")]
-    tokenizer = Tokenizer(
-        models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges)
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            *([pre_tokenizers.Digits(individual_digits=True)] if lone_digits else []),
-            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    cuts: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if lone_digits else []
+    cuts.append(pre_tokenizers.Split(Regex(pattern), behavior="isolated"))
+    cuts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
@@ -208,16 +199,10 @@ def _sentence_pieces(file: GgufFile, tokens: list[str]) -> tuple[list[str], Toke
         float(len(token)) if mine else score
         for token, score, mine in zip(tokens, file.value("tokenizer.ggml.scores"), defined, strict=True)
     ]
-    merges = piece_merges(tokens, scores)
+    merges, vocabulary = piece_merges(tokens, scores), {token: index for index, token in enumerate(tokens)}
     unknown = tokens[file.value("tokenizer.ggml.unknown_token_id")]
     tokenizer = Tokenizer(
-        models.BPE(
-            vocab={token: index for index, token in enumerate(tokens)},
-            merges=merges,
-            unk_token=unknown,
-            fuse_unk=True,
-            byte_fallback=True,
-        )
+        models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
     )
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")

@@ -42,18 +42,12 @@ RegistryOption = Annotated[
 AdaptersOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--adapter",
-        metavar="DIR",
-        help="PEFT adapter to score with, or folder of such adapters. Repeatable.",
+        "--adapter", metavar="DIR", help="PEFT adapter to score with, or folder of such adapters. Repeatable."
     ),
 ]
 SplitOption = Annotated[
     Literal["train", "validation", "test"],
-    typer.Option(
-        "--split",
-        rich_help_panel=options.DATA,
-        help="Split to score.",
-    ),
+    typer.Option("--split", rich_help_panel=options.DATA, help="Split to score."),
 ]
 LimitOption = Annotated[
     int | None,

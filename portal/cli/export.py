@@ -47,7 +47,7 @@ def export(
     layout: Annotated[
         Literal["base", "text"],
         typer.Option(
-            help="Layout of the keys: base, as the base is served, or text, as its text-only class has them.",
+            help="Layout of the keys: base, as the base is served, or text, as its text-only class has them."
         ),
     ] = "base",
     check: Annotated[

@@ -44,8 +44,7 @@ def report(
     serve: Annotated[
         bool,
         typer.Option(
-            "--serve",
-            help="Like --watch, and serve the report to this machine's browsers until Ctrl-C.",
+            "--serve", help="Like --watch, and serve the report to this machine's browsers until Ctrl-C."
         ),
     ] = False,
     port: Annotated[int, typer.Option(help="Port of --serve. Default: a free one.", min=0, max=65535)] = 0,

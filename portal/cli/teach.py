@@ -122,13 +122,7 @@ def teach(
         opened, chosen, examples=examples, epochs=epochs, seed=seed, precision=weights, device=where, out=out
     )
     begin = start or ("mean" if describe is None else "description")
-    single = teach_run(
-        find_artifact(artifact, base=on),
-        on,
-        request,
-        start=begin,
-        description=describe,
-    )
+    single = teach_run(find_artifact(artifact, base=on), on, request, start=begin, description=describe)
     warn_of_unverified(single.sources.values())
     with_base = not no_base and any(opened.examples(task, "test") for task in chosen)
     check_unnamed_device(single, out, named=device, device=where)

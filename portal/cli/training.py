@@ -37,9 +37,7 @@ EpochsOption = Annotated[
 RecipeOption = Annotated[
     RecipeName,
     typer.Option(
-        "--recipe",
-        rich_help_panel=options.TRAINING,
-        help="Recipe for all settings that are not given here.",
+        "--recipe", rich_help_panel=options.TRAINING, help="Recipe for all settings that are not given here."
     ),
 ]
 SeedOption = Annotated[
@@ -54,8 +52,7 @@ OutOption = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Output folder; the same command continues in it.")
 ]
 NoBaseOption = Annotated[
-    bool,
-    typer.Option("--no-base", help="Skip scoring the frozen base on the same rows, for comparison."),
+    bool, typer.Option("--no-base", help="Skip scoring the frozen base on the same rows, for comparison.")
 ]
 
 

@@ -59,8 +59,7 @@ def try_task(
     top_p: Annotated[
         float,
         typer.Option(
-            rich_help_panel=_SAMPLING,
-            help="Draw from the likeliest tokens of this probability in all.",
+            rich_help_panel=_SAMPLING, help="Draw from the likeliest tokens of this probability in all."
         ),
     ] = 1.0,
     seed: Annotated[int, typer.Option(rich_help_panel=_SAMPLING, help="Seed of the draws.")] = 0,

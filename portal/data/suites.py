@@ -380,12 +380,7 @@ def load_suite(name: str, *, data: str | None = None) -> Suite:
         licences = {task: builder.licence for task, builder in BUILDERS.items()}
         there = () if folder is None else tuple(t for t in BUILDERS if _has_rows(Path(folder) / t, t))
         return Suite(
-            name,
-            name,
-            tuple(BUILDERS),
-            lambda task: _portal14(task, folder),
-            licences,
-            present=there,
+            name, name, tuple(BUILDERS), lambda task: _portal14(task, folder), licences, present=there
         )
     return _folder_suite(Path(name), name)
 

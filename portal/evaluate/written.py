@@ -107,11 +107,7 @@ def _request(part: ToWrite, row: TokenRow, room: int | None) -> Request:
 
 
 def _answers(
-    base: Base,
-    requests: Sequence[Request],
-    factors: Factors,
-    scaling: float,
-    journal: "AnswerJournal | None",
+    base: Base, requests: Sequence[Request], factors: Factors, scaling: float, journal: "AnswerJournal | None"
 ) -> Iterator[tuple[int, Answer]]:
     """Those of the journal, then the others as they end."""
     if journal is None or not requests:

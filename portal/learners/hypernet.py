@@ -7,7 +7,6 @@ letters: T tasks, Z latent width, D embedding width, P phrasings of a task.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -268,15 +267,6 @@ class FreeLatents:
         return {"task_latents": self._latents.data} if self._latents.requires_grad else {}
 
 
-@dataclass(frozen=True)
-class _DrawnStep:
-    """Latents that a step draws: with the graph that leads to the parameters, and as a leaf of their own."""
-
-    number: int
-    graph: Tensor
-    leaf: Tensor
-
-
 class TextLatents:
     """z_t = W x_t + b + d_t: x_t is the embedding of the task's description, d_t a part of its own.
 
@@ -305,7 +295,7 @@ class TextLatents:
             self.linear.weight.copy_(std * torch.randn(width, d_text, generator=generator))
             self.linear.bias.zero_()
         self.own = nn.Parameter(torch.zeros(len(embeddings), width, device=device))
-        self._step: _DrawnStep | None = None
+        self._step: tuple[int, Tensor, Tensor] | None = None  # number, latents with their graph, and a leaf
 
     @property
     def values(self) -> Tensor:
@@ -313,10 +303,10 @@ class TextLatents:
             return self.linear(self._mean_TD) + self.own
 
     def leaf(self, step: int) -> Tensor:
-        return self._drawn_step(step).leaf
+        return self._drawn_step(step)[1]
 
     def receive(self, step: int, gradient_TZ: Tensor) -> None:
-        torch.autograd.backward(self._drawn_step(step).graph, gradient_TZ)
+        torch.autograd.backward(self._drawn_step(step)[0], gradient_TZ)
         self._step = None
 
     def drop(self) -> None:
@@ -332,17 +322,14 @@ class TextLatents:
             "text.bias": self.linear.bias.data,
         }
 
-    def _drawn_step(self, step: int) -> _DrawnStep:
-        if self._step is None or self._step.number != step:
-            graph = self._drawn(step)
-            self._step = _DrawnStep(step, graph, graph.detach().requires_grad_())
-        return self._step
-
-    def _drawn(self, step: int) -> Tensor:
-        """The latents of that step, with the graph that leads to the parameters."""
+    def _drawn_step(self, step: int) -> tuple[Tensor, Tensor]:
+        """The latents of that step: with the graph that leads to the parameters, and as a leaf of its own."""
+        if self._step is not None and self._step[0] == step:
+            return self._step[1:]
         generator = torch.Generator().manual_seed(zlib.crc32(f"{self._seed} text {step}".encode()))
         places = [int(torch.randint(len(rows), (), generator=generator)) for rows in self.embeddings]
         kept_T1 = torch.rand(len(places), 1, generator=generator) >= self._dropout
         x_TD = torch.stack([rows[place] for rows, place in zip(self.embeddings, places, strict=True)])
-        drawn: Tensor = self.linear(x_TD) + self.own * to_device(kept_T1, self.own.device)
-        return drawn
+        graph = self.linear(x_TD) + self.own * to_device(kept_T1, self.own.device)
+        self._step = step, graph, graph.detach().requires_grad_()
+        return self._step[1:]

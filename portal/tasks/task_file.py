@@ -248,8 +248,7 @@ def _split_names(rows: RowSource, given: SplitNames | None) -> SplitNames:
             "(Parquet before JSONL); name the splits to read, as in `splits: {train: train, test: dev}`"
         )
     return SplitNames(
-        validation="validation" if rows.has("validation") else None,
-        test="test" if rows.has("test") else None,
+        validation="validation" if rows.has("validation") else None, test="test" if rows.has("test") else None
     )
 
 

@@ -33,11 +33,7 @@ class Evaluation:
 
 
 def evaluation_of(
-    learner: Learner,
-    base: str,
-    epoch: int,
-    scored: Mapping[str, list[Scored]],
-    eval_sets: Mapping[str, str],
+    learner: Learner, base: str, epoch: int, scored: Mapping[str, list[Scored]], eval_sets: Mapping[str, str]
 ) -> Evaluation:
     """The rows of the tables of one task, from its scores and the hashes of the scored rows by split."""
     results, predictions, generations = [], [], []

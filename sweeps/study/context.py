@@ -128,8 +128,8 @@ def _of_runs(out: Folder) -> dict[str, Precision]:
 def _resolve(base: str, device: str | None) -> Precision:
     import torch  # it takes seconds, which `sweep status` need not wait
 
-    from portal.bases.family import hidden_width
+    from portal.bases.family import outline_config
     from portal.bases.precision import resolve_precision
 
     here = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return resolve_precision("auto", hidden_width(base), here)
+    return resolve_precision("auto", outline_config(base).get_text_config().hidden_size, here)

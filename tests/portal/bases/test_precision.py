@@ -7,7 +7,7 @@ import torch
 
 from portal.bases import precision
 from portal.bases.base import load_base
-from portal.bases.family import hidden_width
+from portal.bases.family import outline_config
 from portal.bases.precision import (
     BF16_FLAGS,
     BF16_WIDTH,
@@ -84,7 +84,8 @@ def test_auto_is_bf16_only_where_products_are_faster_in_it(monkeypatch: pytest.M
 
 
 def test_the_width_of_a_base_is_known_without_its_files() -> None:
-    assert (hidden_width("mini-qwen3-s"), hidden_width("smollm2-135m")) == (96, 576)
+    configs = [outline_config(name).get_text_config() for name in ("mini-qwen3-s", "smollm2-135m")]
+    assert [config.hidden_size for config in configs] == [96, 576]
 
 
 @needs_bf16
