@@ -1,7 +1,9 @@
 """What tests of the `portal` command share: running it, its refusals, its commands, a small study file."""
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,47 @@ class Portal:
     def refusal(self, command: str, *more: object) -> str:
         """The one line of a command that is refused."""
         return one_line(self(command, *more, code=2))
+
+
+@dataclass(frozen=True)
+class Ended(Printed):
+    """How a command ended, and which slow libraries were loaded by then."""
+
+    code: int
+    slow: list[str]
+
+
+SCRIPT = """
+import contextlib, io, json, sys
+from portal.cli import main
+ends = []
+for line in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main(line)
+    slow = [name for name in ("torch", "ray", "transformers", "pandas") if name in sys.modules]
+    ends.append((out.getvalue(), err.getvalue(), code, slow))
+print(json.dumps(ends))
+"""
+
+
+def in_new_process(
+    lines: Sequence[Sequence[str]],
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> list[Ended]:
+    """Commands, one after another, in one process, whose libraries read their environment once."""
+    command = [sys.executable, "-c", SCRIPT]
+    ended = subprocess.run(
+        command,
+        input=json.dumps(lines),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=folder,
+        env=environment,
+    )
+    return [Ended(*each) for each in json.loads(ended.stdout.splitlines()[-1])]
 
 
 def write_study(world: Path, folder: Path) -> str:

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -130,28 +129,21 @@ def test_an_applied_artifact_gives_every_forward_the_tasks_adapter(any_base: Bas
     assert torch.equal(any_base.model(input_ids=ids).logits, plain)
 
 
-@pytest.mark.parametrize(
-    ("change", "difference"),
-    [
-        ({"revision": "abcdef0123456789"}, "'tiny' is of revision abcdef012345, not digest-tiny"),
-        ({"hidden": 28}, "'tiny' has a q of 48 x 28 in layer 0, not 48 x 24"),
-        ({"layers": 2}, "'tiny' has no q in layer 2"),
-        ({"layers": 4}, "'tiny' has a further q in layer 3"),
-    ],
-)
-def test_another_base_is_refused_by_what_differs(
-    artifact: Path, change: dict[str, Any], difference: str
-) -> None:
-    revision = change.pop("revision", "digest-tiny")
-    base = replace(make_base("tiny", "qwen3", **change), revision=revision)
-
-    with pytest.raises(ValueError) as caught, Artifact.load(artifact).applied(base, "sums"):
-        pass
-
-    assert str(caught.value) == (
-        f"{artifact}: made for base 'tiny'; {difference}; `portal port {artifact} --to tiny --out DIR` makes "
-        "an artifact for it"
-    )
+def test_another_base_is_refused_by_what_differs(artifact: Path) -> None:
+    loaded, own = Artifact.load(artifact), "digest-tiny"
+    for changes, revision, difference in (
+        ({}, "abcdef0123456789", "'tiny' is of revision abcdef012345, not digest-tiny"),
+        ({"hidden": 28}, own, "'tiny' has a q of 48 x 28 in layer 0, not 48 x 24"),
+        ({"layers": 2}, own, "'tiny' has no q in layer 2"),
+        ({"layers": 4}, own, "'tiny' has a further q in layer 3"),
+    ):
+        base = replace(make_base("tiny", "qwen3", **changes), revision=revision)
+        with pytest.raises(ValueError) as caught, loaded.applied(base, "sums"):
+            pass
+        assert str(caught.value) == (
+            f"{artifact}: made for base 'tiny'; {difference}; `portal port {artifact} --to tiny --out DIR` "
+            "makes an artifact for it"
+        )
 
 
 def test_an_export_replaces_the_same_adapter_and_no_other(artifact: Path, tmp_path: Path) -> None:
@@ -208,19 +200,15 @@ def test_latents_for_another_core_and_a_task_of_two_latents_are_refused(saved: P
     own = Artifact.load(saved)
     latent = torch.randn(own.config.d_z)
     other_core = {"core.l1.bias": own.tensors["core.l1.bias"] + 1e-6}
-
-    with pytest.raises(
-        ValueError, match=r"taught: its latents are for the core \w{12}; .* has the core \w{12}"
-    ):
-        own.with_latents_of(with_task(own, "new", latent, **other_core))
     wide = replace(own, folder=Path("wide"), config=own.config.model_copy(update={"d_z": 99}))
-    with pytest.raises(
-        ValueError, match=rf"wide: its latents have 99 numbers, .* {own.config.d_z}: they are"
-    ):
-        own.with_latents_of(wide)
     once, twice = with_task(own, "new", latent), with_task(own, "new", latent + 1)
-    with pytest.raises(
-        ValueError, match=r"task 'new' has another latent than in .*; teach it under another name"
+    another = with_task(own, "new", latent, **other_core)
+
+    for artifact, other, message in (
+        (own, another, r"taught: its latents are for the core \w{12}; .* has the core \w{12}"),
+        (own, wide, rf"wide: its latents have 99 numbers, .* {own.config.d_z}: they are"),
+        (once, twice, r"task 'new' has another latent than in .*; teach it under another name"),
     ):
-        once.with_latents_of(twice)
+        with pytest.raises(ValueError, match=message):
+            artifact.with_latents_of(other)
     assert once.with_latents_of(once).config.tasks == once.config.tasks

@@ -110,44 +110,30 @@ def test_a_row_beside_others_has_the_gradient_it_has_alone() -> None:
     assert all(torch.equal(own, whole[1:2]) for own, whole in pairs)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        *("in fp32", "without a gradient", "one new token", "values of another width", "strided values"),
-        *("a mask in fp32", "a mask that takes a gradient"),
-    ],
-)
-def test_what_it_is_not_made_for_is_left_to_transformers(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    query, key, value = inputs(
-        torch.float32 if case == "in fp32" else torch.bfloat16, wants=case != "without a gradient"
-    )
-    mask = None
-    if case == "one new token":
-        query = query[:, :, -1:]
-    if case == "values of another width":
-        value = value[..., :8]
-    if case == "strided values":
-        value = torch.stack([value, value], dim=-1)[..., 0]
-    if case.startswith("a mask"):
-        mask = torch.randn(ROWS, 1, TOKENS, TOKENS, generator=torch.Generator().manual_seed(5))
-        mask = mask if case == "a mask in fp32" else mask.bfloat16().requires_grad_()
-    leaves = [each for each in (query, key, value, mask) if each is not None and each.requires_grad]
+def test_what_it_is_not_made_for_is_left_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "_FORWARD", None)  # what would be called otherwise
+    drawn = torch.randn(ROWS, 1, TOKENS, TOKENS, generator=torch.Generator().manual_seed(5))
+    query, key, value = inputs()
+    for q, k, v, mask in (
+        (*inputs(torch.float32), None),
+        (*inputs(wants=False), None),
+        (query[:, :, -1:], key, value, None),  # one new token
+        (query, key, value[..., :8], None),
+        (query, key, torch.stack([value, value], dim=-1)[..., 0], None),  # strided
+        (query, key, value, drawn),  # a mask in fp32
+        (query, key, value, drawn.bfloat16().requires_grad_()),
+    ):
+        ours, _ = attend(LAYER, q, k, v, mask)
 
-    ours, _ = attend(LAYER, query, key, value, mask)
-
-    theirs, _ = sdpa_attention_forward(LAYER, query, key, value, mask)  # type: ignore[arg-type]
-    assert torch.equal(ours, theirs)
-    assert len(leaves) == (0 if case == "without a gradient" else 4 if "takes" in case else 3)
-    if leaves:
-        pairs = zip(*(torch.autograd.grad(each.sum(), leaves) for each in (ours, theirs)), strict=True)
-        assert all(torch.equal(*pair) for pair in pairs)
+        theirs, _ = sdpa_attention_forward(LAYER, q, k, v, mask)  # type: ignore[arg-type]
+        assert torch.equal(ours, theirs)
+        leaves = [each for each in (q, k, v, mask) if each is not None and each.requires_grad]
+        if leaves:
+            pairs = zip(*(torch.autograd.grad(each.sum(), leaves) for each in (ours, theirs)), strict=True)
+            assert all(torch.equal(*pair) for pair in pairs)
 
 
-@pytest.mark.parametrize("name", ["softcap", "s_aux", "position_bias"])
-def test_what_changes_the_attention_is_passed_on_to_transformers(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_changes_the_attention_is_passed_on_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: dict[str, Any] = {}
 
     def theirs(*_: Any, **named: Any) -> tuple[Tensor, None]:
@@ -155,10 +141,9 @@ def test_what_changes_the_attention_is_passed_on_to_transformers(
         return torch.zeros(1), None
 
     monkeypatch.setattr(attention, "sdpa_attention_forward", theirs)
-
-    attend(LAYER, *inputs(), None, scaling=0.5, **{name: 3.0})
-
-    assert (passed[name], passed["scaling"]) == (3.0, 0.5)
+    for name in ("softcap", "s_aux", "position_bias"):
+        attend(LAYER, *inputs(), None, scaling=0.5, **{name: 3.0})
+        assert (passed.pop(name), passed.pop("scaling")) == (3.0, 0.5)
 
 
 def test_other_attention_than_sdpa_is_that_of_the_family() -> None:

@@ -1,10 +1,7 @@
 """A hub that refuses: one line says what is wrong and which variable helps. A local server plays the hub."""
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 from portal.bases.family import load_tokenizer
 from portal.bases.files import locate, resolve
 from portal.bases.registry import MINI_FOLDER
+from tests.support.command_line import in_new_process
 from tests.support.servers import refusing_hub
 
 
@@ -23,53 +21,31 @@ def hub() -> Iterator[str]:
 
 
 COMMANDS = {  # with what is said of them
-    ("eval", "--base", "org/gated-model", "--tasks", "fact_qa"): ("org/gated-model is gated", "set HF_TOKEN"),
-    ("eval", "--base", "org/absent-model", "--tasks", "fact_qa"): (
+    "eval --base org/gated-model --tasks fact_qa": ("org/gated-model is gated", "set HF_TOKEN"),
+    "eval --base org/absent-model --tasks fact_qa": (
         "the hub has no repository org/absent-model",
         "set HF_TOKEN",
     ),
-    ("tasks", "--tasks", "copa"): ("data set 'aps/super_glue' (copa)", "HF_TOKEN"),
-    ("export", "org/gated-artifact", "--all", "--out", "{t}"): (
+    "tasks --tasks copa": ("data set 'aps/super_glue' (copa)", "HF_TOKEN"),
+    "export org/gated-artifact --all --out out": (
         "artifact 'org/gated-artifact'",
         "is gated",
         "set HF_TOKEN",
     ),
 }
-PROGRAM = """
-import contextlib, io, json, sys
-from portal.cli import main
-ends = []
-for command in json.load(sys.stdin):
-    with contextlib.redirect_stderr(io.StringIO()) as said:
-        code = main(command)
-    ends.append((code, said.getvalue()))
-print(json.dumps(ends))
-"""
 
 
 def test_a_refusal_is_one_line_that_names_the_repository_and_the_remedy(hub: str, tmp_path: Path) -> None:
-    """All commands in one process, whose libraries read HF_ENDPOINT once."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "PORTAL_DATA")
-    }
-    environment |= {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "no_proxy": "127.0.0.1"}
-    commands = [[part.format(t=tmp_path) for part in command] for command in COMMANDS]
+    kept = {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "PORTAL_DATA")}
+    environment = kept | {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "no_proxy": "127.0.0.1"}
 
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=environment,
-        input=json.dumps(commands),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+    ends = in_new_process([line.split() for line in COMMANDS], folder=tmp_path, environment=environment)
 
-    ends = json.loads(ended.stdout.splitlines()[-1])
-    for (code, said), messages in zip(ends, COMMANDS.values(), strict=True):
-        lines = [line for line in said.splitlines() if line.startswith("portal: ")]
-        assert (code, len(lines)) == (2, 1), said
-        assert "Traceback" not in said
-        assert [message for message in messages if message not in lines[0]] == []
+    for ended, messages in zip(ends, COMMANDS.values(), strict=True):
+        (line,) = [line for line in ended.err.splitlines() if line.startswith("portal: ")]
+        assert ended.code == 2
+        assert "Traceback" not in ended.err
+        assert [message for message in messages if message not in line] == []
 
 
 def test_a_folder_that_is_no_model_is_told_by_what_it_holds(tmp_path: Path) -> None:

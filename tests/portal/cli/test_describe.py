@@ -118,20 +118,6 @@ def test_what_cannot_be_described_is_refused_in_one_line_and_leaves_nothing(
     assert not Path("taught").exists()
 
 
-def test_a_ported_artifact_understands_descriptions_too(
-    world: Path, source: Artifact, portal: Portal
-) -> None:
-    short = "--examples 4 --epochs 1 --no-base"
-    portal(f"port source --to tiny-gemma3 --tasks {FILES} --suite mini {short} --out ported")
-    write_task(world, "totals", "name the number")
-
-    on_port = TEACH.replace("teach source --on tiny-llama", "teach ported --on tiny-gemma3")
-    portal(f"{on_port} totals.yaml --no-base")
-    portal(f"{TEACH} totals.yaml --no-base --out other")
-
-    assert torch.equal(taught().latents["totals"], taught("other").latents["totals"])
-
-
 def test_a_sentence_is_enough_for_an_adapter(source: Artifact, portal: Portal) -> None:
     text = "what is the number"
 

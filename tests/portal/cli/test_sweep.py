@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,7 +17,7 @@ from sweeps.store.study_status import RunRequests
 from sweeps.study.expand import Study, load_study
 from sweeps.study.manifest import record_manifest
 from sweeps.worker.job import log_path
-from tests.support.command_line import Portal, write_study
+from tests.support.command_line import Portal, in_new_process, write_study
 from tests.support.counts import nightly
 
 PLAN = "sweep plan study.yaml --out out"
@@ -123,50 +121,30 @@ def test_without_the_hub_public_rows_are_planned_without_keys_and_not_run_and_a_
         "methods: {base: {}, lora: {size: 1500}}\n"
     )
 
-    checked, planned, as_json, run = without_hub(
-        tmp_path,
-        hub,
+    commands = (
         "sweep plan cached.yaml --out out --json",
         f"{PLAN} --device b200 --runs",
         f"{PLAN} --device b200 --json",
         f"{RUN} --executor local",
     )
+    environment = {name: value for name, value in os.environ.items() if name != "PORTAL_DATA"}
+    environment |= {"HF_HOME": str(tmp_path / "home"), "no_proxy": "127.0.0.1", **hub}
+    checked, planned, as_json, run = in_new_process(
+        [command.split() for command in commands], folder=tmp_path, environment=environment
+    )
 
-    assert (checked[0], json.loads(checked[1])["tokenizers_not_checked"]) == (0, [])
-    code, out, err = planned
-    assert code == 0, err
-    assert "the rows of public benchmarks are not at hand: they are counted from the known" in err
-    assert ["lora", "qwen3-0.6b", "1500", "0", "missing", "-"] in [line.split() for line in out.splitlines()]
-    found = json.loads(as_json[1])
+    assert (checked.code, checked.json["tokenizers_not_checked"]) == (0, [])
+    assert planned.code == 0, planned.err
+    assert "the rows of public benchmarks are not at hand: they are counted from the known" in planned.err
+    assert ["lora", "qwen3-0.6b", "1500", "0", "missing", "-"] in planned.cells
+    found = as_json.json
     assert found["rows_at_hand"] is False
     assert {record["run"] for record in found["runs"]} == {None}
     assert {pack["pack"] for pack in found["packs"]} == {None}
     assert all(pack["hours"] > 0 for pack in found["packs"])
-    assert run[0] == 2
-    assert "cannot be read" in run[2]
+    assert run.code == 2
+    assert "cannot be read" in run.err
     assert not list((tmp_path / "out").glob("runs/*"))
-
-
-SCRIPT = """
-import contextlib, io, json, sys
-from portal.cli import main
-found = []
-for line in sys.argv[1:]:
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        code = main(line.split())
-    found.append((code, out.getvalue(), err.getvalue()))
-print(json.dumps(found))
-"""
-
-
-def without_hub(folder: Path, hub: dict[str, str], *commands: str) -> list[tuple[int, str, str]]:
-    """Exit code and output of commands where the hub does not answer and only `home` is known of it."""
-    kept = {name: value for name, value in os.environ.items() if name != "PORTAL_DATA"}
-    environment = kept | {"HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1", **hub}
-    script = [sys.executable, "-c", SCRIPT, *commands]
-    ended = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    found: list[tuple[int, str, str]] = json.loads(ended.stdout)
-    return found
 
 
 def test_a_plan_on_a_cpu_is_of_the_lanes_that_a_launch_has(

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_files import WEIGHTS, core_sha256
+from portal.artifacts.artifact_files import core_sha256
 from portal.results import RESULTS, read_table
 from tests.support.bases import TASKS
 from tests.support.command_line import Portal
@@ -35,7 +34,7 @@ def run_folder() -> tuple[Path, dict[str, Any]]:
     return path, config.get("config", config)
 
 
-def test_a_taught_artifact_has_its_old_tasks_and_the_new_one(world: Path, portal: Portal, teach: str) -> None:
+def test_a_taught_artifact_has_its_old_tasks_and_the_new_one(portal: Portal, teach: str) -> None:
     header, frozen, adapter, place, _, gains, gain, *verdict = portal(teach).lines
 
     assert header.split()[-1] == "log_loss"
@@ -49,11 +48,6 @@ def test_a_taught_artifact_has_its_old_tasks_and_the_new_one(world: Path, portal
     assert [line.partition(":")[0] for line in verdict] == ["no clear gain"] * (
         " (-" in gain or " (0.0 to" in gain
     )
-    before = load_file(world / "source" / "artifact" / "tiny-llama" / WEIGHTS)
-    after = load_file(Path("taught/artifact", WEIGHTS))
-    assert torch.equal(after.pop("task_latents")[: len(TASKS)], before.pop("task_latents"))
-    assert after.keys() == before.keys()
-    assert all(torch.equal(after[name], value) for name, value in before.items())
 
     (found,) = portal("inspect taught --json").json["artifacts"]
     assert [(each["task"], each["calibrated"]) for each in found["tasks"]] == [

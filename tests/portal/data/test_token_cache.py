@@ -58,33 +58,26 @@ def flipped(path: Path, place: float) -> bytes:
 def test_a_cache_that_is_altered_cut_short_or_incomplete_is_refused(cache: Path) -> None:
     shard, manifest = cache / "rows-00000.parquet", cache / "manifest.json"
     data, told = shard.read_bytes(), manifest.read_bytes()
+
+    def refused(message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            read_cache(cache)
+
     for place in (0.0, 0.3, 0.6, 0.999):
         shard.write_bytes(data)
         flipped(shard, place)
-        with pytest.raises(ValueError, match="does not match the digest"):
-            read_cache(cache)
+        refused("does not match the digest")
     shard.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match="does not match the digest"):
-        read_cache(cache)
+    refused("does not match the digest")
     shard.write_bytes(data)
-    for content in (
-        b"",
-        b'{"sha256": "12',
-        b"{}",
-        b"[]",
-        b"\xff\xfe\xfa",
-        told.replace(b'"a": 1', b'"a": 2'),
-    ):
+    other = told.replace(b'"a": 1', b'"a": 2')
+    for content in (b"", b'{"sha256": "12', b"{}", b"[]", b"\xff\xfe\xfa", other):
         manifest.write_bytes(content)
-        with pytest.raises(ValueError, match="no whole row cache here"):
-            read_cache(cache)
+        refused("no whole row cache here")
     manifest.write_bytes(told)
-    shard.unlink()
-    with pytest.raises(ValueError, match="no whole row cache here"):
-        read_cache(cache)
-    manifest.unlink()
-    with pytest.raises(ValueError, match="no whole row cache here"):
-        read_cache(cache)
+    for missing in (shard, manifest):
+        missing.unlink()
+        refused("no whole row cache here")
 
 
 def test_a_cache_that_did_not_record_its_longest_choice_is_still_read(cache: Path) -> None:

@@ -48,16 +48,6 @@ def test_every_task_is_evaluated_first_and_last_and_as_far_apart_as_is_asked_giv
         assert all(later - earlier < every + rounds for earlier, later in pairwise(steps))
 
 
-def test_one_row_per_task_and_240_steps_are_evaluated_five_times_when_asked_for_every_60_steps() -> None:
-    every_step = TrainConfig(epochs=5, min_steps=240)
-    rarer = every_step.model_copy(update={"evaluate_every": 60})
-
-    assert TrainingSchedule(every_step, {"a": 1}, joint=True).num_evaluations("a") == 241
-    assert [step for step, _ in evaluations(TrainingSchedule(rarer, {"a": 1}, joint=True), "a")] == [
-        0, 60, 120, 180, 240,
-    ]  # fmt: skip
-
-
 def test_in_joint_training_shorter_tasks_are_recycled_and_without_a_recipe_there_are_no_steps() -> None:
     for joint, steps in ((True, {"a": 10, "b": 10}), (False, {"a": 10, "b": 4})):
         schedule = TrainingSchedule(TrainConfig(epochs=2), {"a": 5, "b": 2}, joint)
