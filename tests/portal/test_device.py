@@ -177,47 +177,43 @@ def test_the_threads_that_a_user_names_are_those_of_a_process(monkeypatch: pytes
             device.own_threads()
 
 
-@pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="the C library is not glibc"
-)
-@pytest.mark.parametrize("in_a_thread", [False, True])
-def test_memory_that_steps_on_a_cpu_free_does_not_go_back_to_the_kernel(in_a_thread: bool) -> None:
-    """Workers of Ray train in a thread that is not the main one, and have this environment."""
-
-    def page_faults(prepare: str, environment: dict[str, str]) -> int:
-        """Those of ten steps of a process of its own, each with four blocks of 16 MiB that it frees."""
-        code = f"""
-import resource, threading, torch
+STEPS = """
+import resource, sys, threading, torch
 from portal.device import prepare_cpu
 
 def step():
     blocks = [torch.zeros(2**22) for _ in range(4)]
 
 def work():
-    {prepare}
+    if "prepared" in sys.argv:
+        prepare_cpu()
     step()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
         step()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
-if {in_a_thread}:
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-else:
-    work()
+thread = threading.Thread(target=work)
+(thread.start if "thread" in sys.argv else work)()
 """
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(
-            command, check=True, capture_output=True, text=True, env=os.environ | environment
-        )
-        return int(done.stdout)
+"""Page faults of ten steps, each with four blocks of 16 MiB that it frees."""
 
-    ours = {"MALLOC_ARENA_MAX": "1"} if in_a_thread else {}
-    few = 0.25 * page_faults("pass", {})
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="the C library is not glibc"
+)
+@pytest.mark.parametrize("place", ["main", "thread"])
+def test_memory_that_steps_on_a_cpu_free_does_not_go_back_to_the_kernel(place: str) -> None:
+    """Workers of Ray train in a thread that is not the main one, and have this environment."""
+
+    def page_faults(*options: str, **environment: str) -> int:
+        command = [sys.executable, "-c", STEPS, place, *options]
+        return int(subprocess.check_output(command, env=os.environ | environment, text=True))
+
+    ours = {"MALLOC_ARENA_MAX": "1"} if place == "thread" else {}
+    few = 0.25 * page_faults()
     # What other threads of a process allocate in between can only add to them.
-    assert any(page_faults("prepare_cpu()", ours) < few for _ in range(3))
+    assert any(page_faults("prepared", **ours) < few for _ in range(3))
 
 
 def test_a_process_may_fill_its_share_of_a_gpu_but_for_what_libraries_take(

@@ -37,33 +37,22 @@ from tests.support.bases import character_tokenizer, make_base
 from tests.support.zoo import tiny_config
 
 
-@pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])
-def test_layers_that_attend_by_masks_and_positions_take_branches(family: str) -> None:
-    base = make_base("tiny", family)
+def test_layers_that_attend_by_masks_and_positions_take_branches_and_others_do_not() -> None:
+    for family in ("qwen3", "llama", "gemma3"):
+        base = make_base("tiny", family)
+        assert takes_branches(base.text_config)
+        assert attention_implementation(base.model.config) == "sdpa"
+    for family, attention in (("gpt_oss", "eager"), ("gemma2", "eager"), ("falcon_h1", "sdpa")):
+        assert attention_implementation(tiny_config(family)) == attention
+        assert not takes_branches(tiny_config(family).get_text_config())
 
-    assert takes_branches(base.text_config)
-    assert attention_implementation(base.model.config) == "sdpa"
-
-
-def test_a_layer_of_another_kind_or_attention_ends_it_and_keys_that_a_family_does_not_read_do_not() -> None:
     config, plain = (make_base("tiny", family).text_config for family in ("gemma3", "llama"))
     chunked, eager = copy.deepcopy(config), copy.deepcopy(config)
     chunked.layer_types = ["chunked_attention", "full_attention", "full_attention"]
     eager._attn_implementation = "eager"
-    plain.sliding_window, plain.layer_types = 4, ["chunked_attention"]
-
+    plain.sliding_window, plain.layer_types = 4, ["chunked_attention"]  # which a llama does not read
     assert [takes_branches(each) for each in (chunked, eager, plain)] == [False, False, True]
     assert window_of(plain) is layer_kinds(plain) is None
-
-
-@pytest.mark.parametrize(
-    ("family", "attention"), [("gpt_oss", "eager"), ("gemma2", "eager"), ("falcon_h1", "sdpa")]
-)
-def test_families_without_sdpa_are_loaded_with_eager_attention(family: str, attention: str) -> None:
-    config = tiny_config(family)
-
-    assert attention_implementation(config) == attention
-    assert not takes_branches(config.get_text_config())
 
 
 @pytest.mark.parametrize("family", ["gemma3_text", "gemma4_text"])

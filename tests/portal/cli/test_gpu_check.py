@@ -10,25 +10,18 @@ from portal.cli import main
 from sweeps.gpu_check.check import RECORD
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            ["--base", "mini-qwen3-xs", "--shape", "mini-qwen3-m"],
-            "--base names a base with its weights, --shape one without",
-        ),
-        (["--gpus", "2"], "--gpus 2: this machine has 0 that can be checked on 'cpu'"),
-    ],
-)
 def test_what_cannot_be_checked_is_refused_before_anything_is_written(
-    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-
-    assert main(["gpu-check", "--device", "cpu", "--out", str(out), *options]) == 2
-
-    assert not out.exists()
-    assert message in capsys.readouterr().err
+    both = "--base names a base with its weights, --shape one without"
+    for options, message in {
+        "--base mini-qwen3-xs --shape mini-qwen3-m": both,
+        "--gpus 2": "--gpus 2: this machine has 0 that can be checked on 'cpu'",
+    }.items():
+        command = f"gpu-check --device cpu --out {tmp_path}/out {options}"
+        assert main(command.split()) == 2
+        assert not (tmp_path / "out").exists()
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

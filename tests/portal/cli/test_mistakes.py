@@ -95,19 +95,6 @@ def test_a_mistake_in_a_study_file_is_one_line(study: Path, portal: Portal) -> N
         assert remedy in line, (new, line)
 
 
-def test_damaged_weights_are_refused(world: Path, portal: Portal) -> None:
-    shutil.copytree(world / "source" / "artifact" / "tiny-qwen3", "copy")
-    shutil.copytree(world / "qwen3", "base")
-    weights, of_base = Path("copy/model.safetensors"), Path("base/model.safetensors")
-    data = weights.read_bytes()
-    for damaged in (data[:-100], b"", b"x" * 200):
-        weights.write_bytes(damaged)
-        assert "model.safetensors" in portal.refusal("export copy --task sums --out out")
-        assert not Path("out").exists()
-    of_base.write_bytes(of_base.read_bytes()[:-100])
-    assert "base 'base'" in portal.refusal(f"eval --base base --data {world}/data")
-
-
 def test_an_output_folder_that_cannot_be_made_or_is_in_use_is_refused(
     world: Path, study: Path, portal: Portal
 ) -> None:

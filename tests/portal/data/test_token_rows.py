@@ -137,19 +137,19 @@ def test_what_a_tokenizer_cannot_split_is_refused_naming_task_and_example() -> N
             encode_example(example(prompt, first, second), "test", merging_tokenizer(), max_prompt=9)
 
 
-@pytest.mark.parametrize("template", ["$A <end> <eos>", "<bos> $A <end> <eos>"])
-def test_tokens_that_a_tokenizer_appends_to_every_text_are_left_out(template: str) -> None:
-    plain, appending = subword_tokenizer(bos="<bos>" in template), subword_tokenizer(bos=False)
-    appending.add_special_tokens({"extra_special_tokens": ["<end>", "<eos>"]})
-    specials = [(token, appending.convert_tokens_to_ids(token)) for token in ("<bos>", "<end>", "<eos>")]
-    appending.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single=template, special_tokens=specials
-    )
+def test_tokens_that_a_tokenizer_appends_to_every_text_are_left_out() -> None:
     ours = example("the end of the lazy fox ", "zebra", "dog")
-
-    assert encode_example(ours, "test", appending, max_prompt=9) == encode_example(
-        ours, "test", plain, max_prompt=9
-    )
+    for bos, template in ((False, "$A <end> <eos>"), (True, "<bos> $A <end> <eos>")):
+        appending = subword_tokenizer(bos=False)
+        appending.add_special_tokens({"extra_special_tokens": ["<end>", "<eos>"]})
+        specials = [(token, appending.convert_tokens_to_ids(token)) for token in ("<bos>", "<end>", "<eos>")]
+        appending.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=template, special_tokens=specials
+        )
+        plain, found = (
+            encode_example(ours, "test", each, max_prompt=9) for each in (SUBWORDS[bos], appending)
+        )
+        assert found == plain
 
 
 def test_a_row_table_sorts_by_id_and_refuses_a_split_without_rows() -> None:
@@ -223,7 +223,7 @@ def spoken(answer: str, question: str) -> Example:
 
 
 def test_a_written_answer_ends_with_the_tokenizers_end_and_keeps_its_references() -> None:
-    tokenizer = subword_tokenizer(bos=False)
+    tokenizer = subword_tokenizer(bos=True)
     written = Written(("red dog", "dog"))
     example = Example("t", "e", "the quick", (" red dog",), 0, "c", written=written)
     with pytest.raises(ValueError, match="task 't': the tokenizer has no token that ends an answer"):
@@ -241,13 +241,10 @@ def test_a_written_answer_ends_with_the_tokenizers_end_and_keeps_its_references(
 def test_a_turn_of_a_conversation_loses_its_left_end_like_any_prompt() -> None:
     tokenizer = subword_tokenizer(bos=True)
     tokenizer.add_special_tokens({"eos_token": "<end>"})
-    whole, cut = (
-        encode_example(spoken("red", "the fox " * 20), "train", tokenizer, max_prompt=most)
-        for most in (500, 9)
-    )
+    spoke = spoken("red", "the fox " * 20)
+    whole, cut = (encode_example(spoke, "train", tokenizer, max_prompt=most) for most in (500, 9))
 
-    assert whole.truncated == 0
-    assert cut.truncated == len(whole.prompt) - 9
+    assert (whole.truncated, cut.truncated) == (0, len(whole.prompt) - 9)
     assert cut.prompt == (whole.prompt[0], *whole.prompt[-8:])
     assert cut.choices == whole.choices
     assert tokenizer.decode(list(whole.choices[0])) == " red<end>"

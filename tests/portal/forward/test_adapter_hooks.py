@@ -280,19 +280,6 @@ def test_fused_operations_take_the_launches_that_planning_counts(
         assert fused == LAYER_LAUNCHES["fused"] + 2 * MODULE_LAUNCHES
 
 
-def test_rows_of_several_segments_take_no_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = make_base("base", "llama")
-    factors = [random_factors(base, ("q", "v"), rank=2, slots=1, seed=seed) for seed in (0, 1)]
-    parts = [Segment(1, factors[0], 1.0, 1), Segment(1, factors[1], 1.0, 2)]
-    leaves = leaves_of(*factors)
-
-    counts = count_launches(
-        lambda: torch.autograd.grad(injected_logits(base, parts, token_ids(2)[:3]).sum(), leaves)
-    )
-
-    assert counts["zeros"] == counts["new_zeros"] == 0
-
-
 SLOTS = 5
 Slots = Sequence[int | None]
 

@@ -1,40 +1,26 @@
 """Digests of files."""
 
 import hashlib
-import os
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from pathlib import Path
 
+import pytest
+
+from portal.storage import paths
 from portal.storage.paths import HASHED_AT_ONCE, files_sha256
 
 
-def feed(pipes: Sequence[Path]) -> bool:
-    """Write each named pipe's name into it; whether all of them were open for reading at the same time."""
-    waiting, ends = list(pipes), dict[Path, int]()
-    deadline = time.monotonic() + 10
-    while waiting and time.monotonic() < deadline:
-        try:
-            ends[waiting[0]] = os.open(waiting[0], os.O_WRONLY | os.O_NONBLOCK)  # fails until someone reads
-            del waiting[0]
-        except OSError:
-            time.sleep(0.01)
-    for pipe in pipes:
-        with os.fdopen(ends[pipe], "wb") if pipe in ends else pipe.open("wb") as file:
-            file.write(pipe.name.encode())
-    return not waiting
+def test_several_files_are_hashed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [tmp_path / f"shard-{number}" for number in range(HASHED_AT_ONCE)]
+    meeting, digest = threading.Barrier(HASHED_AT_ONCE, timeout=20), paths.file_sha256
+    for file in files:
+        file.write_text(file.name)
 
+    def wait_for_the_others(path: Path) -> str:
+        meeting.wait()
+        return digest(path)
 
-def test_several_files_are_hashed_at_once(tmp_path: Path) -> None:
-    pipes = [tmp_path / f"shard-{number}" for number in range(HASHED_AT_ONCE)]
-    for pipe in pipes:
-        os.mkfifo(pipe)
+    monkeypatch.setattr(paths, "file_sha256", wait_for_the_others)
 
-    with ThreadPoolExecutor(1) as pool:
-        fed = pool.submit(feed, pipes)
-        found = files_sha256(pipes)
-
-    assert found == [hashlib.sha256(pipe.name.encode()).hexdigest() for pipe in pipes]
-    assert fed.result()
+    assert files_sha256(files) == [hashlib.sha256(file.name.encode()).hexdigest() for file in files]
     assert HASHED_AT_ONCE == 4

@@ -118,33 +118,19 @@ def test_a_fault_of_a_task_file_is_one_line_that_names_it(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
+def test_a_fault_of_a_row_is_refused_by_number(tmp_path: Path) -> None:
+    row = {"prompt": "x", "choices": ["a", "b"], "gold": 0}
+    for faulty, message in (
         ({"choices": ["a", "b"], "gold": 0}, "split 'train', row 0: no column 'prompt'"),
-        ({"prompt": "x", "choices": ["a", "b"], "gold": 2}, "gold 2 is outside 0..1"),
-        ({"prompt": "x", "choices": ["a", "b"], "gold": "c"}, "gold 'c' is neither one of the choices nor"),
-        ({"prompt": "x", "choices": "ab", "gold": 0}, "choices a list of texts"),
-        ({"prompt": "x", "choices": ["a", 2], "gold": 0}, "a choice must be text, got 2"),
-        ({"prompt": "x", "choices": ["a", "b"], "gold": 0, "split": "dev"}, "unknown split 'dev'"),
-        ({"prompt": "x", "choices": ["a"], "gold": 0}, "1 of split train: only one choice (first: row 0)"),
-    ],
-)
-def test_a_fault_of_a_row_is_refused_by_number(row: dict[str, object], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        plain(tmp_path, [row]).examples("mine", "train")
-
-
-def test_a_file_that_is_no_task_file_is_refused(tmp_path: Path) -> None:
-    for name, remedy in (
-        ("own.csv", "own.csv: a task file ends in .yaml, .yml, .jsonl; .* convert it with: python"),
-        ("own.parquet", "own.parquet: a task file ends in .* a YAML task file whose `data` is a .parquet"),
-        ("mine.yaml", "no such task file"),
+        (row | {"gold": 2}, "gold 2 is outside 0..1"),
+        (row | {"gold": "c"}, "gold 'c' is neither one of the choices nor"),
+        (row | {"choices": "ab"}, "choices a list of texts"),
+        (row | {"choices": ["a", 2]}, "a choice must be text, got 2"),
+        (row | {"split": "dev"}, "unknown split 'dev'"),
+        (row | {"choices": ["a"]}, "1 of split train: only one choice (first: row 0)"),
     ):
-        if name != "mine.yaml":
-            (tmp_path / name).write_text("prompt,gold\nx,0\n")
-        with pytest.raises(ValueError, match=remedy):
-            open_suite(None, [str(tmp_path / name)])
+        with pytest.raises(ValueError, match=re.escape(message)):
+            plain(tmp_path, [faulty]).examples("mine", "train")
 
 
 def write_splits(folder: Path, form: str, splits: str = "", **counts: int) -> str:
@@ -213,28 +199,23 @@ def test_rows_without_a_cluster_share_none_and_those_with_a_null_in_a_template_a
     assert suite.lint("capitals").reasons() == [reason]
 
 
-def test_a_study_finds_task_files_beside_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_capitals(tmp_path / "studies")
+def test_a_study_finds_task_files_beside_itself_which_may_name_the_kind_of_their_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_capitals(tmp_path / "studies")
     study = tmp_path / "studies" / "own.yaml"
     study.write_text(
         "name: own\ntasks: [fact_qa, capitals.yaml]\nseeds: [0]\nsources: [mini-qwen3-xs]\n"
         "targets: [mini-qwen3-xs]\nmethods: {base: {}, lora: {size: 8}}\n"
     )
     monkeypatch.chdir(tmp_path)
-
     data = load_study(study).runs[0].data
-
     assert (data.tasks, data.files) == (("fact_qa", "capitals"), {"capitals": "MIT"})
 
-
-def test_a_task_file_may_name_the_kind_of_its_task(tmp_path: Path) -> None:
-    path = write_capitals(tmp_path)
-    suite, tasks = open_suite("village", ["home_01", path])
-    assert suite.kinds_of(tasks) == {"home_01": "home"}
-
-    write_capitals(tmp_path, f"kind: geography{YAML}")
-    suite, tasks = open_suite("village", ["home_01", path])
-    assert suite.kinds_of(tasks) == {"home_01": "home", "capitals": "geography"}
+    for kind, kinds in {"": {}, "kind: geography": {"capitals": "geography"}}.items():
+        write_capitals(tmp_path / "studies", f"{kind}{YAML}")
+        suite, tasks = open_suite("village", ["home_01", path])
+        assert suite.kinds_of(tasks) == {"home_01": "home"} | kinds
 
 
 def test_a_file_of_written_answers_says_what_is_right_and_how_they_are_judged(tmp_path: Path) -> None:
@@ -276,37 +257,43 @@ def test_conversations_are_a_column_of_a_file(tmp_path: Path, column: str) -> No
     assert suite.lint(task).unspaced == 0
 
 
-def test_plain_rows_of_answers_make_a_task(tmp_path: Path) -> None:
+def test_plain_rows_of_answers_make_a_task_and_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     rows = [{"prompt": f"Land {n}:", "answer": f"Town {n}" if n else ""} for n in range(40)]
     suite = plain(tmp_path, rows)
-
     assert suite.answers_of(["mine"]) == {"mine": AnswerConfig()}
     assert suite.lint("mine").reasons() == ["1 of split train: empty answer (first: row 0)"]
     assert len({split_hash(suite, "mine", split) for split in SPLITS}) == 3
 
+    for name, remedy in (
+        ("own.csv", "own.csv: a task file ends in .yaml, .yml, .jsonl; .* convert it with: python"),
+        ("own.parquet", "own.parquet: a task file ends in .* a YAML task file whose `data` is a .parquet"),
+        ("none.yaml", "no such task file"),
+    ):
+        if name != "none.yaml":
+            (tmp_path / name).write_text("prompt,gold\nx,0\n")
+        with pytest.raises(ValueError, match=remedy):
+            open_suite(None, [str(tmp_path / name)])
 
-@pytest.mark.parametrize("as_yaml", [False, True])
-def test_files_of_programs_are_judged_by_their_tests(as_yaml: bool, tmp_path: Path) -> None:
+
+def test_files_of_programs_are_judged_by_their_tests(tmp_path: Path) -> None:
     row = {"prompt": "def f(x):", "answer": " return x", "tests": "def f(x):{answer}\nassert f(1) == 1"}
-    path = tmp_path / "programs.jsonl"
-    write_jsonl(path, [{**row, "prompt": f"def f(x):  # {n}"} for n in range(12)])
-    if as_yaml:
-        path = tmp_path / "own.yaml"
-        path.write_text(
-            "task: programs\ndata: programs.jsonl\nanswer: text\nprompt: '{prompt}'\n"
-            "references: ['{answer}']\ntests: tests\nmetric: pass_at_1\n"
-        )
-    suite, (task,) = open_suite(None, [str(path)])
+    rows = write_jsonl(
+        tmp_path / "programs.jsonl", [{**row, "prompt": f"def f(x):  # {n}"} for n in range(12)]
+    )
+    (tmp_path / "own.yaml").write_text(
+        "task: programs\ndata: programs.jsonl\nanswer: text\nprompt: '{prompt}'\n"
+        "references: ['{answer}']\ntests: tests\nmetric: pass_at_1\n"
+    )
+    for path in (rows, tmp_path / "own.yaml"):
+        suite, (task,) = open_suite(None, [str(path)])
+        example = suite.examples(task, "train")[0]
+        assert example.written == Written((row["tests"],))
+        assert example.choices == (row["answer"],)
+        assert suite.answers_of([task])[task].metric == "pass_at_1"
 
-    example = suite.examples(task, "train")[0]
-    assert example.written == Written((row["tests"],))
-    assert example.choices == (row["answer"],)
-    assert suite.answers_of([task])[task].metric == "pass_at_1"
 
-
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
+def test_a_file_that_mixes_up_answers_is_refused(tmp_path: Path) -> None:
+    for old, new, reason in (
         ('references: ["{answer}", "{a}"]', "", "references: a task with answer: text needs it"),
         ("answer: text", "", "choices: a task with answer: choice needs it .or write answer: text"),
         ("answer: text", "answer: text\ngold: answer", "gold: a task with answer: text has no place for it"),
@@ -314,9 +301,7 @@ def test_files_of_programs_are_judged_by_their_tests(as_yaml: bool, tmp_path: Pa
         ('"([A-Za-z ]+)"', '"(["', "no regular expression"),
         ("max_new_tokens: 12", "max_new_tokens: 0", "greater than or equal to 1"),
         ('prompt: "{land.name}:"', "messages: land", "prompt|references"),
-    ],
-)
-def test_a_file_that_mixes_up_answers_is_refused(tmp_path: Path, old: str, new: str, reason: str) -> None:
-    assert old in WRITTEN
-    with pytest.raises(ValueError, match=reason):
-        open_suite(None, [write_capitals(tmp_path, WRITTEN.replace(old, new))])
+    ):
+        assert old in WRITTEN
+        with pytest.raises(ValueError, match=reason):
+            open_suite(None, [write_capitals(tmp_path, WRITTEN.replace(old, new))])
