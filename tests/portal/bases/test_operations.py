@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import logging
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -89,32 +90,26 @@ def test_a_rotation_and_its_gradient_are_those_of_transformers(dtype: torch.dtyp
         assert off(ours, theirs) < (1e-6 if dtype == torch.float32 else ROUNDING)
 
 
-@pytest.mark.parametrize(
-    ("family", "settings"),
-    [
-        ("olmo2", {}),
-        ("nemotron", {"partial_rotary_factor": 0.5}),
-        ("glm4_moe", {"partial_rotary_factor": 0.5}),
-    ],
-)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_families_that_turn_a_part_of_the_width_or_in_another_precision_compute_the_same(
-    family: str, settings: dict[str, float], dtype: torch.dtype
+    dtype: torch.dtype,
 ) -> None:
-    torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 64}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "pad_token_id": 0}
-    config = AutoConfig.for_model(family, **sizes, **heads, **settings)
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa").eval()
-    model.requires_grad_(False)
     ids = torch.randint(1, 64, (2, 9), generator=torch.Generator().manual_seed(1))
-    expected = model(ids, use_cache=False).logits
+    half = {"partial_rotary_factor": 0.5}
+    for family, settings in {"olmo2": {}, "nemotron": half, "glm4_moe": half}.items():
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(family, **sizes, **heads, **settings)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa").eval()
+        model.requires_grad_(False)
+        expected = model(ids, use_cache=False).logits
 
-    fuse_operations(model)
+        fuse_operations(model)
 
-    found = model(ids, use_cache=False).logits
-    assert found.dtype == expected.dtype
-    assert off(found, expected) < (1e-5 if dtype == torch.float32 else 4 * ROUNDING)
+        found = model(ids, use_cache=False).logits
+        assert found.dtype == expected.dtype
+        assert off(found, expected) < (1e-5 if dtype == torch.float32 else 4 * ROUNDING)
 
 
 class OddRMSNorm(nn.Module):
@@ -188,10 +183,9 @@ def test_they_are_fused_on_a_gpu_and_in_bf16_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PORTAL_OPERATIONS", raising=False)
-    assert usual_operations(torch.float32, on_gpu=False) == "plain"
-    assert usual_operations(torch.bfloat16, on_gpu=False) == "fused"
-    assert usual_operations(torch.float32, on_gpu=True) == "fused"
-    assert usual_operations(torch.bfloat16, on_gpu=True) == "fused"
+    for dtype, on_gpu in product((torch.float32, torch.bfloat16), (False, True)):
+        fused = on_gpu or dtype == torch.bfloat16
+        assert usual_operations(dtype, on_gpu=on_gpu) == ("fused" if fused else "plain")
     assert load_base("mini-qwen3-xs").operations == "plain"
     assert load_base("mini-qwen3-xs", operations="fused").operations == "fused"
 

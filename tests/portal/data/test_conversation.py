@@ -58,18 +58,14 @@ def test_a_turn_starts_as_it_is_trained_and_ends_with_the_token_that_is(
         start_turn(QUESTION, tokenizer)
 
 
-def test_an_end_token_in_an_earlier_turn_ends_nothing(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_neither_an_end_token_of_an_earlier_turn_nor_what_looks_like_one_ends_an_answer(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
     more = {"role": "user", "content": "And Dufe?"}
-    prompt, answer = render_turn(conversation(ANSWER, more, {**ANSWER, "content": "In Velden."}), tokenizer)
-
-    assert tokenizer.decode(list(answer)) == "In Velden.<|im_end|>"
-    assert "In Oakham.<|im_end|>" in tokenizer.decode(list(prompt))
-
-
-def test_a_content_that_looks_like_the_end_is_told_from_it(tokenizer: PreTrainedTokenizerBase) -> None:
-    for content in ("end", "im", "|", "<|im_end|"):
-        _, answer = render_turn(conversation({**ANSWER, "content": content}), tokenizer)
+    for content in ("In Velden.", "end", "im", "|", "<|im_end|"):
+        prompt, answer = render_turn(conversation(ANSWER, more, {**ANSWER, "content": content}), tokenizer)
         assert tokenizer.decode(list(answer)) == f"{content}<|im_end|>"
+        assert "In Oakham.<|im_end|>" in tokenizer.decode(list(prompt))
 
 
 def test_tools_go_through_the_template_and_a_call_of_them_is_trained_whole(
