@@ -68,10 +68,11 @@ def test_the_key_changes_with_every_field() -> None:
     assert [path for path in known if not any(each[: len(path)] == path for each in touched)] == []
 
 
-def test_the_key_of_a_run_is_pinned() -> None:
-    run = make_run("source", "one", "two")
+def test_a_run_is_described_by_method_bases_size_and_seed_and_its_key_is_pinned() -> None:
+    joint = make_run("source", "one", "two")
 
-    assert run.key == "9b1ef399fc327a6c"
+    assert (joint.key, joint.describe()) == ("9b1ef399fc327a6c", "source one+two n9 s0")
+    assert make_run("base", "one").describe() == "base one"
 
 
 def test_a_field_that_came_later_is_in_the_key_only_where_it_leaves_its_default() -> None:
@@ -212,8 +213,3 @@ def test_the_defaults_are_the_papers() -> None:
     train = TrainConfig()
     assert (train.epochs, train.batch_size, train.lr, train.lr_latent) == (5, 4, 1e-3, 2e-3)
     assert (train.clip_norm, train.ema_decay, train.ema_floor, train.weight_decay) == (1.0, 0.9, 1e-3, 0.0)
-
-
-def test_a_run_is_described_by_method_bases_size_and_seed() -> None:
-    assert make_run("source", "one", "two").describe() == "source one+two n9 s0"
-    assert make_run("base", "one").describe() == "base one"

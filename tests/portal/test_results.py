@@ -63,20 +63,15 @@ def predictions() -> pa.Table:
     return pa.Table.from_pylist([row], schema=PREDICTIONS)
 
 
-def test_tables_come_back_equal_with_nulls_as_nulls(tmp_path: Path) -> None:
+def test_tables_come_back_equal_with_nulls_as_nulls_and_replace_the_file_that_was_there(
+    tmp_path: Path,
+) -> None:
     for table, schema in ((results(), RESULTS), (predictions(), PREDICTIONS)):
         write_table(table, tmp_path / "table.parquet")
 
         assert read_table(tmp_path / "table.parquet", schema).equals(table)
+        assert [path.name for path in tmp_path.iterdir()] == ["table.parquet"]
     assert results()["log_loss"].null_count == 2
-
-
-def test_writing_again_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    write_table(results(1), tmp_path / "results.parquet")
-    write_table(results(3), tmp_path / "results.parquet")
-
-    assert read_table(tmp_path / "results.parquet", RESULTS).num_rows == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
 
 
 def test_a_missing_file_is_refused_saying_what_writes_it_and_a_damaged_one_by_name(tmp_path: Path) -> None:
@@ -132,21 +127,19 @@ def test_a_table_of_an_older_version_reads_as_one_of_today(tmp_path: Path) -> No
                 assert read[name].null_count == table.num_rows, name
 
 
-def test_some_columns_of_some_rows_of_an_older_table_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "table.parquet"
-    pq.write_table(as_of_version(predictions(), 1), path)
-
+def test_some_columns_and_rows_of_an_older_table_are_read_and_put_together_with_a_new_one(
+    tmp_path: Path,
+) -> None:
+    old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
+    pq.write_table(as_of_version(predictions(), 1), old)
     columns = ["lm_eval_chars", "gold"]
-    read = read_table(path, PREDICTIONS, columns=columns, filters=[("split", "==", "test")])
+    read = read_table(old, PREDICTIONS, columns=columns, filters=[("split", "==", "test")])
     assert read.to_pylist() == [{"lm_eval_chars": None, "gold": 1}]
-    assert read_table(path, PREDICTIONS, columns=columns, filters=[("split", "==", "x")]).num_rows == 0
+    assert read_table(old, PREDICTIONS, columns=columns, filters=[("split", "==", "x")]).num_rows == 0
 
-
-def test_tables_of_different_versions_are_put_together(tmp_path: Path) -> None:
-    write_table(results(), tmp_path / "new.parquet")
-    pq.write_table(as_of_version(results(), 1), tmp_path / "old.parquet")
-
-    both = pa.concat_tables([read_table(tmp_path / f"{age}.parquet", RESULTS) for age in ("old", "new")])
+    write_table(results(), new)
+    pq.write_table(as_of_version(results(), 1), old)
+    both = pa.concat_tables([read_table(path, RESULTS) for path in (old, new)])
     assert both["label"].to_pylist() == ["portal", "portal", "all", "all"]
     assert both.schema.metadata == RESULTS.metadata
 
@@ -255,19 +248,19 @@ DONE = RunDetail(
 FAILED = RunDetail("a" * 16, "lora", "lora big s0", "failed", "the loss is nan", SETTINGS)
 
 
-def test_runs_come_back_in_their_order_with_their_losses(tmp_path: Path) -> None:
-    rows = [DONE.row(), FAILED.row()]
-    write_table(pa.Table.from_pylist(rows, schema=RUNS), tmp_path / RUNS_FILE)
+def test_runs_come_back_in_their_order_with_their_losses_and_questions_by_task_and_example(
+    tmp_path: Path,
+) -> None:
     losses = [{"run": DONE.run, "step": step, "loss": loss} for step, loss in DONE.losses]
-    write_table(pa.Table.from_pylist(losses, schema=LOSSES), tmp_path / LOSSES_FILE)
+    asked = {"task": "t", "example": "e", "prompt": "who?", "choices": [" me", " you"]}
+    for rows, schema, file in (
+        ([DONE.row(), FAILED.row()], RUNS, RUNS_FILE),
+        (losses, LOSSES, LOSSES_FILE),
+        ([asked], QUESTIONS, QUESTIONS_FILE),
+    ):
+        write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / file)
 
     assert list(read_run_details(tmp_path).items()) == [(DONE.run, DONE), (FAILED.run, FAILED)]
-
-
-def test_questions_come_back_by_task_and_example(tmp_path: Path) -> None:
-    row = {"task": "t", "example": "e", "prompt": "who?", "choices": [" me", " you"]}
-    write_table(pa.Table.from_pylist([row], schema=QUESTIONS), tmp_path / QUESTIONS_FILE)
-
     assert read_questions(tmp_path) == {("t", "e"): Question("who?", (" me", " you"))}
 
 

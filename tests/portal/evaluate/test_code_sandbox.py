@@ -50,13 +50,6 @@ FAILING = (
 
 
 @pytest.mark.usefixtures("allowed")
-def test_a_program_passes_where_it_comes_to_its_end_and_touches_nothing_of_the_machine() -> None:
-    assert Path(__file__).is_file()
-    assert [program for program in PASSING if not passes(program)] == []
-    assert [program for program in FAILING if passes(program)] == []
-
-
-@pytest.mark.usefixtures("allowed")
 def test_the_seconds_of_a_program_are_those_that_it_computes_and_twelve_times_as_many_by_the_clock() -> None:
     assert not passes("while True:\n    pass", seconds=1)
     assert passes("import time\ntime.sleep(2)", seconds=1)
@@ -84,10 +77,13 @@ def test_a_sandbox_that_fails_for_one_program_is_no_wrong_answer() -> None:
 
 
 @pytest.mark.usefixtures("allowed")
-def test_no_program_reaches_the_network(listening: int) -> None:
+def test_a_program_passes_where_it_comes_to_its_end_and_touches_nothing_of_the_machine(
+    listening: int,
+) -> None:
     connect = f"import socket\nsocket.create_connection(('127.0.0.1', {listening}), timeout=2)"
-
-    assert not passes(connect)
+    assert Path(__file__).is_file()
+    assert [program for program in PASSING if not passes(program)] == []
+    assert [program for program in (*FAILING, connect) if passes(program)] == []
     with socket.create_connection(("127.0.0.1", listening), timeout=2):
         pass
 

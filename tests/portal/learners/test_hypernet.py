@@ -151,18 +151,15 @@ def rows_by_step(tiny: Tiny, tasks_per_step: int | None) -> list[dict[str, objec
     return found
 
 
-def test_tasks_that_take_turns_see_the_rows_that_they_see_in_every_step(tiny: Tiny) -> None:
-    whole, turns = (rows_by_step(tiny, each) for each in (None, 1))
+def test_tasks_that_take_turns_see_the_rows_that_they_see_in_every_step_in_orders_of_their_own(
+    tiny: Tiny,
+) -> None:
+    whole, single, double = (rows_by_step(tiny, each) for each in (None, 1, 2))
 
-    assert len(turns) == len(TASKS) * len(whole)
+    assert len(single) == len(TASKS) * len(whole)
     for task in TASKS:
-        assert [step[task] for step in turns if task in step] == [step[task] for step in whole]
-
-
-def test_a_turn_has_every_task_once_in_an_order_of_its_own(tiny: Tiny) -> None:
-    steps = [tuple(step) for step in rows_by_step(tiny, 2)]
-
-    turns = [first + second for first, second in zip(steps[::2], steps[1::2], strict=True)]
+        assert [step[task] for step in single if task in step] == [step[task] for step in whole]
+    turns = [(*first, *second) for first, second in zip(double[::2], double[1::2], strict=True)]
     assert all(sorted(turn) == sorted(TASKS) for turn in turns)
     assert len(set(turns)) > 1
 
@@ -218,23 +215,16 @@ def test_scores_take_the_mean_of_the_phrasings_and_the_tasks_own_part_and_steps_
         assert set(chosen) == {0, 1}
 
 
-@pytest.mark.parametrize("dropout", [0.25, 0.75])
-def test_the_own_part_is_dropped_at_its_rate(dropout: float) -> None:
-    latents = text_latents(dropout=dropout, phrasings=1)
-    described = latents.linear(torch.cat(latents.embeddings)).detach()
+def test_the_own_part_is_dropped_at_its_rate_anew_in_each_step_by_the_seed_and_alike_for_all_bases() -> None:
+    for dropout in (0.25, 0.75):
+        latents = text_latents(dropout=dropout, phrasings=1)
+        described = latents.linear(torch.cat(latents.embeddings)).detach()
+        alone = [torch.isclose(latents.leaf(step).detach(), described).all(1) for step in range(400)]
+        assert torch.stack(alone).float().mean().item() == pytest.approx(dropout, abs=0.05)
 
-    alone = [torch.isclose(latents.leaf(step).detach(), described).all(1) for step in range(400)]
-
-    assert torch.stack(alone).float().mean().item() == pytest.approx(dropout, abs=0.05)
-
-
-def test_all_bases_of_a_step_share_one_leaf_and_steps_draw_anew_by_the_seed() -> None:
     mine, same, other = (text_latents(dropout=0.5, seed=seed) for seed in (0, 0, 1))
-    first = mine.leaf(0)
-    assert mine.leaf(0) is first
-
+    assert mine.leaf(0) is mine.leaf(0)
     drawn, again, apart = ([each.leaf(step).detach() for step in range(8)] for each in (mine, same, other))
-
     assert all(map(torch.equal, drawn, again))
     assert not all(map(torch.equal, drawn, apart))
     assert not all(torch.equal(drawn[0], step) for step in drawn)

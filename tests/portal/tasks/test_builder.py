@@ -50,14 +50,11 @@ def test_carving_takes_whole_clusters_and_leaves_some_in_whatever_order_the_rows
     assert {e.id for e in carved(examples[::-1], share=0.2)[1]} == {e.id for e in taken}
 
 
-def test_a_carved_slice_has_its_share_and_no_more_than_its_cap() -> None:
+def test_a_carved_slice_has_its_share_and_no_more_than_its_cap_of_two_clusters_at_least() -> None:
     examples = [example(number, str(number)) for number in range(1000)]
-
     assert len(carved(examples, share=0.1, most=500)[1]) == 100
     assert len(carved(examples, share=0.1, most=50)[1]) == 50
 
-
-def test_fewer_than_two_rows_or_clusters_cannot_be_split() -> None:
     few = "fewer than two rows are left: none can be held out"
     for count, reason in ((0, few), (1, few), (5, "all 5 rows share one cluster")):
         with pytest.raises(ValueError, match=f"task 'sums': {reason}"):

@@ -93,7 +93,7 @@ def test_rows_are_counted_without_reading_a_parquet_file(tmp_path: Path) -> None
         count_records(tmp_path / "torn.parquet")
 
 
-def test_a_hub_that_does_not_answer_is_not_asked_again(
+def test_a_hub_that_does_not_answer_is_not_asked_again_and_the_error_says_what_would_do(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
@@ -102,22 +102,15 @@ def test_a_hub_that_does_not_answer_is_not_asked_again(
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     asked: list[str] = []
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda self, repo, **_: asked.append(repo))
+    source = HubSource("nobody/nothing", None, "0" * 40)
 
     with pytest.raises(ValueError, match="OfflineModeIsEnabled"):
-        HubSource("nobody/nothing", None, "0" * 40).read("train")
+        source.read("train")
 
     assert asked == []
     assert datasets.config.HF_HUB_OFFLINE is False
-
-
-def test_a_data_set_that_cannot_be_fetched_says_what_would_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
-
-    source = HubSource("nobody/nothing", None, "0" * 40)
     for ask in (source.has, source.read):
         with pytest.raises(ValueError, match=r"data set 'nobody/nothing'.*--data or PORTAL_DATA") as error:
             ask("train")
