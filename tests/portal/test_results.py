@@ -1,7 +1,6 @@
 """Tables and records of a study and of its runs: columns, versions old and new, refusal of anything else."""
 
 import json
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -63,53 +62,57 @@ def predictions() -> pa.Table:
     return pa.Table.from_pylist([row], schema=PREDICTIONS)
 
 
-def test_tables_come_back_equal_with_nulls_as_nulls_and_replace_the_file_that_was_there(
-    tmp_path: Path,
-) -> None:
-    for table, schema in ((results(), RESULTS), (predictions(), PREDICTIONS)):
-        write_table(table, tmp_path / "table.parquet")
+def test_tables_come_back_equal_and_the_last_one_alone_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    for table, schema in ((results(3), RESULTS), (predictions(), PREDICTIONS), (results(), RESULTS)):
+        write_table(table, path)
 
-        assert read_table(tmp_path / "table.parquet", schema).equals(table)
-        assert [path.name for path in tmp_path.iterdir()] == ["table.parquet"]
+        assert read_table(path, schema).equals(table)
     assert results()["log_loss"].null_count == 2
+    assert [*tmp_path.iterdir()] == [path]
 
 
-def test_a_missing_file_is_refused_saying_what_writes_it_and_a_damaged_one_by_name(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_file_is_refused_saying_what_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "results.parquet"
     with pytest.raises(ValueError, match="no such result table; `portal sweep collect` writes it"):
         read_table(path, RESULTS)
     write_table(results(50), path)
-    data = path.read_bytes()
-    footer = int.from_bytes(data[-8:-4], "little")
-    cuts = [data[: int(kept * len(data))] for kept in (0.0, 0.02, 0.5, 0.9, 0.999)]
-
-    for damaged in (*cuts, data[: -8 - footer] + bytes(footer) + data[-8:]):
-        path.write_bytes(damaged)
+    whole = path.read_bytes()
+    footer = int.from_bytes(whole[-8:-4], "little")
+    cut = [whole[: int(kept * len(whole))] for kept in (0.0, 0.02, 0.5, 0.9, 0.999)]
+    for data in (*cut, whole[: -8 - footer] + bytes(footer) + whole[-8:]):
+        path.write_bytes(data)
         with pytest.raises(ValueError, match=r"results.parquet: not a readable Parquet file"):
             read_table(path, RESULTS)
 
 
-def test_a_table_without_a_schema_version_is_not_ours_and_a_newer_one_is_refused_by_its_number(
-    tmp_path: Path,
-) -> None:
+def of_version(version: bytes, table: pa.Table) -> pa.Table:
+    return table.replace_schema_metadata({b"portal_schema_version": version})
+
+
+def test_a_table_of_another_version_or_with_other_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.parquet"
-    newer = f"999, this version reads up to {SCHEMA_VERSION}; update portal-sweeps"
-    table = results().append_column("kind", pa.array(["choice", "choice"]))
-    for version, message in {
-        None: "none; not a table that portal wrote",
-        b"new": "new; not a table that portal wrote",
-        b"999": newer,
-    }.items():
-        metadata = {} if version is None else {b"portal_schema_version": version}
-        pq.write_table(table.replace_schema_metadata(metadata), path)
-        with pytest.raises(ValueError, match=f"schema version {message}"):
+    unlike, own = "columns differ from schema version", str(SCHEMA_VERSION).encode()
+    more = results().append_column("more", pa.array([1, 2]))
+    for table, message in (
+        (results().replace_schema_metadata(None), "schema version none; not a table that portal wrote"),
+        (of_version(b"new", results()), "schema version new; not a table that portal wrote"),
+        (of_version(b"999", more), f"999, this version reads up to {SCHEMA_VERSION}; update portal-sweeps"),
+        (of_version(b"3", results()), rf"{unlike} 3 \(calibrated, choices_together, keeps_best\)"),
+        (results().drop_columns("seed"), rf"{unlike} {SCHEMA_VERSION} \(seed\)"),
+        (of_version(own, more), rf"{unlike} {SCHEMA_VERSION} \(more\)"),
+        (results().set_column(0, "run", pa.array([1, 2])), rf"{unlike} .* \(their order or types\)"),
+        (predictions(), unlike),
+    ):
+        pq.write_table(table, path)
+        with pytest.raises(ValueError, match=message):
             read_table(path, RESULTS)
 
 
-def test_a_table_of_an_older_version_reads_as_one_of_today(tmp_path: Path) -> None:
-    path = tmp_path / "table.parquet"
-    tables = ((results(), RESULTS), (predictions(), PREDICTIONS))
-    for version, (table, schema) in product(range(1, SCHEMA_VERSION), tables):
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_table_of_an_older_version_reads_as_one_of_today(tmp_path: Path, version: int) -> None:
+    for table, schema in ((results(), RESULTS), (predictions(), PREDICTIONS)):
+        path = tmp_path / "table.parquet"
         pq.write_table(as_of_version(table, version), path)
 
         read = read_table(path, schema)
@@ -127,36 +130,23 @@ def test_a_table_of_an_older_version_reads_as_one_of_today(tmp_path: Path) -> No
                 assert read[name].null_count == table.num_rows, name
 
 
-def test_some_columns_and_rows_of_an_older_table_are_read_and_put_together_with_a_new_one(
-    tmp_path: Path,
-) -> None:
-    old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
-    pq.write_table(as_of_version(predictions(), 1), old)
-    columns = ["lm_eval_chars", "gold"]
-    read = read_table(old, PREDICTIONS, columns=columns, filters=[("split", "==", "test")])
-    assert read.to_pylist() == [{"lm_eval_chars": None, "gold": 1}]
-    assert read_table(old, PREDICTIONS, columns=columns, filters=[("split", "==", "x")]).num_rows == 0
+def test_some_columns_of_some_rows_of_an_older_table_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(as_of_version(predictions(), 1), path)
 
-    write_table(results(), new)
-    pq.write_table(as_of_version(results(), 1), old)
-    both = pa.concat_tables([read_table(path, RESULTS) for path in (old, new)])
+    columns = ["lm_eval_chars", "gold"]
+    read = read_table(path, PREDICTIONS, columns=columns, filters=[("split", "==", "test")])
+    assert read.to_pylist() == [{"lm_eval_chars": None, "gold": 1}]
+    assert read_table(path, PREDICTIONS, columns=columns, filters=[("split", "==", "x")]).num_rows == 0
+
+
+def test_tables_of_different_versions_are_put_together(tmp_path: Path) -> None:
+    write_table(results(), tmp_path / "new.parquet")
+    pq.write_table(as_of_version(results(), 1), tmp_path / "old.parquet")
+
+    both = pa.concat_tables([read_table(tmp_path / f"{age}.parquet", RESULTS) for age in ("old", "new")])
     assert both["label"].to_pylist() == ["portal", "portal", "all", "all"]
     assert both.schema.metadata == RESULTS.metadata
-
-
-def test_a_table_with_other_columns_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "results.parquet"
-    old = results().replace_schema_metadata({b"portal_schema_version": b"3"})
-    for other, version, told in (
-        (results().drop_columns("seed"), SCHEMA_VERSION, "seed"),
-        (results().append_column("more", pa.array([1, 2])), SCHEMA_VERSION, "more"),
-        (results().set_column(0, "run", pa.array([1, 2])), SCHEMA_VERSION, "their order or types"),
-        (predictions(), SCHEMA_VERSION, ".*"),
-        (old, 3, "calibrated, choices_together, keeps_best"),
-    ):
-        pq.write_table(other, path)
-        with pytest.raises(ValueError, match=rf"columns differ from schema version {version} \({told}\)"):
-            read_table(path, RESULTS)
 
 
 def test_the_columns_of_a_run_are_columns_of_a_result() -> None:
@@ -180,7 +170,7 @@ def test_a_control_that_shows_a_port_has_its_size_and_a_transfer_has_none() -> N
     assert sizes == {"portal": 4, "mean_latent": 4, "shared_lora": 4, "cross_lora": None, "base": None}
 
 
-def test_a_studys_record_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_studys_record_comes_back_as_it_was_and_where_nobody_wrote_one_it_is_empty(tmp_path: Path) -> None:
     absent = AbsentRun(
         **run_columns(make_run("portal", "a"), "portal"), cause="loss is nan", log="lane-0.log"
     )
@@ -192,39 +182,27 @@ def test_a_studys_record_comes_back_as_it_was(tmp_path: Path) -> None:
         device_share=0.5,
         kinds={"sums_1": "sums"},
     )
+    assert read_study_info(tmp_path) == StudyInfo()
     (tmp_path / STUDY_FILE).write_text(json.dumps(info.to_json()))
 
     assert read_study_info(tmp_path) == info
     assert info.absent == (absent,)
-
-
-def test_a_record_of_an_older_version_reads_with_defaults_and_an_empty_folder_tells_nothing(
-    tmp_path: Path,
-) -> None:
-    assert read_study_info(tmp_path) == StudyInfo()
-    assert read_run_details(tmp_path) == read_questions(tmp_path) == {}
+    assert "kinds" not in StudyInfo().to_json()  # without any, the record is an earlier version's
     (tmp_path / STUDY_FILE).write_text('{"facts": {"study": "old"}, "missing": [{"method": "lora"}]}')
-
-    info = read_study_info(tmp_path)
-    assert (info.facts, info.workers, info.device_share) == ({"study": "old"}, {}, 1.0)
-    assert info.kinds == {}
-    assert "kinds" not in info.to_json()
-    assert info.missing == (AbsentRun(method="lora"),)
+    old = StudyInfo(facts={"study": "old"}, missing=(AbsentRun(method="lora"),))
+    assert read_study_info(tmp_path) == old
 
 
 def test_what_is_no_record_is_refused_by_file_and_key(tmp_path: Path) -> None:
     path = tmp_path / STUDY_FILE
-    for record, message in (
-        ('{"fact": {}}', "fact: unknown key; did you mean 'facts'?"),
-        ('{"failed": [{"cuase": "x"}]}', "failed.0.cuase: unknown key; did you mean 'cause'?"),
-        ('{"failed": "all"}', "failed: Input should be a valid tuple"),
-        ('{"missing": ["x"]}', "missing.0: Input should be a valid dictionary"),
-        ('{"facts": []}', "facts: Input should be a valid dictionary"),
-        ('{"facts": {"seeds": 3}}', "facts.seeds.str: Input should be a valid string (got 3)"),
-        ('{"device_share": 0}', "device_share: Input should be greater than 0"),
-        ("[]", "(not a JSON object)"),
-        ("{", "(not readable as JSON, line 1)"),
-    ):
+    for record, message in {
+        '{"fact": {}}': "fact: unknown key; did you mean 'facts'?",
+        '{"failed": [{"cuase": "x"}]}': "failed.0.cuase: unknown key; did you mean 'cause'?",
+        '{"facts": {"seeds": 3}}': "facts.seeds.str: Input should be a valid string (got 3)",
+        '{"device_share": 0}': "device_share: Input should be greater than 0",
+        "[]": "(not a JSON object)",
+        "{": "(not readable as JSON, line 1)",
+    }.items():
         path.write_text(record)
         with pytest.raises(ValueError, match=f"{path}: not a study's record") as refused:
             read_study_info(tmp_path)
@@ -248,15 +226,14 @@ DONE = RunDetail(
 FAILED = RunDetail("a" * 16, "lora", "lora big s0", "failed", "the loss is nan", SETTINGS)
 
 
-def test_runs_come_back_in_their_order_with_their_losses_and_questions_by_task_and_example(
-    tmp_path: Path,
-) -> None:
+def test_runs_come_back_in_their_order_with_their_losses_and_questions_by_example(tmp_path: Path) -> None:
+    assert (read_run_details(tmp_path), read_questions(tmp_path)) == ({}, {})
+    row = {"task": "t", "example": "e", "prompt": "who?", "choices": [" me", " you"]}
     losses = [{"run": DONE.run, "step": step, "loss": loss} for step, loss in DONE.losses]
-    asked = {"task": "t", "example": "e", "prompt": "who?", "choices": [" me", " you"]}
     for rows, schema, file in (
         ([DONE.row(), FAILED.row()], RUNS, RUNS_FILE),
         (losses, LOSSES, LOSSES_FILE),
-        ([asked], QUESTIONS, QUESTIONS_FILE),
+        ([row], QUESTIONS, QUESTIONS_FILE),
     ):
         write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / file)
 
@@ -265,21 +242,14 @@ def test_runs_come_back_in_their_order_with_their_losses_and_questions_by_task_a
 
 
 def test_a_row_that_no_study_has_and_another_table_of_that_name_are_refused(tmp_path: Path) -> None:
-    changes: tuple[dict[str, object], ...] = (
-        {"run": "../../etc/x"},
-        {"run": None},
-        {"run": "A" * 16},
-        {"state": "dancing"},
-        {"settings": "{"},
-        {"settings": "[]"},
-        {"settings": "{}"},
-        {"settings": '{"method": 1, "seed": 0, "bases": []}'},
-        {"label": None},
-    )
+    path = tmp_path / RUNS_FILE
+    settings = ("{", "[]", "{}", '{"method": 1, "seed": 0, "bases": []}')
+    changes: list[dict[str, Any]] = [{"run": run} for run in ("../../etc/x", None, "A" * 16)]
+    changes += [{"settings": text} for text in settings] + [{"state": "dancing"}, {"label": None}]
     for change in changes:
-        write_table(pa.Table.from_pylist([{**DONE.row(), **change}], schema=RUNS), tmp_path / RUNS_FILE)
+        write_table(pa.Table.from_pylist([{**DONE.row(), **change}], schema=RUNS), path)
         with pytest.raises(ValueError, match=r"runs\.parquet: not a table that portal wrote"):
             read_run_details(tmp_path)
-    write_table(QUESTIONS.empty_table(), tmp_path / RUNS_FILE)
+    write_table(QUESTIONS.empty_table(), path)
     with pytest.raises(ValueError, match=r"runs\.parquet: columns differ from schema version"):
         read_run_details(tmp_path)
