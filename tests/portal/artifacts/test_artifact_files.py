@@ -6,6 +6,7 @@ elsewhere: anything damaged or foreign is one line of refusal.
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ArtifactConfig:
     return Artifact.load(folder).config
 
 
-def test_every_projection_target_is_written_with_its_path_in_the_base(config: ArtifactConfig) -> None:
-    base = make_base("tiny", "qwen3")
-
-    for site in base.sites:
-        if site.module in ("q", "v"):
-            assert config.path(site.module, site.layer) == site.path
-    assert len(config.projection_targets) == 6
-    with pytest.raises(KeyError):
-        config.path("gate", 0)
-
-
 def test_a_config_of_format_1_is_written_as_commit_ea55e6a_wrote_it() -> None:
     paths = sorted(RUNS.glob("*/artifact/**/config.json"))
 
@@ -79,12 +69,18 @@ def test_layers_unlike_llamas_need_format_2_and_come_back_from_it(family: str, t
         ArtifactConfig.model_validate(config.as_json() | {"projection_targets": [first]})
 
 
-def test_format_2_of_earlier_versions_has_keys_of_residuals_of_which_there_must_be_none(
+def test_every_projection_target_has_its_path_and_format_2_of_earlier_versions_no_residuals(
     config: ArtifactConfig,
 ) -> None:
+    for site in make_base("tiny", "qwen3").sites:
+        if site.module in ("q", "v"):
+            assert config.path(site.module, site.layer) == site.path
+    assert len(config.projection_targets) == 6
+    with pytest.raises(KeyError):
+        config.path("gate", 0)
+
     values = config.as_json() | {"residual_rank": 0, "residual_tasks": [], "format_version": 2}
     read = ArtifactConfig.model_validate(values)
-
     assert (read.core_modules, read.namesakes, read.groups) == ((), (), config.groups)
     with pytest.raises(ValidationError, match=r"residual_rank 1 is no longer there; commit ea55e6a"):
         ArtifactConfig.model_validate(values | {"residual_rank": 1, "residual_tasks": list(config.tasks)})
@@ -156,21 +152,19 @@ EDITS = {  # changes of the config, a tensor that is shifted, whether the record
 }
 
 
-@pytest.mark.parametrize("edit", EDITS)
-def test_what_is_edited_is_refused_though_the_digests_are_edited_too(artifact: Path, edit: str) -> None:
-    changes, shifted, edits_digests, message = EDITS[edit]
-    if changes:
-        change_config(artifact, **changes)
-    if shifted is not None:
-        tensor = load_file(artifact / "model.safetensors")[shifted]
-        change_tensors(artifact, **{shifted: tensor + 1e-6})
-    if edits_digests:
-        record_files_anew(artifact)
-
-    found = refusal(artifact)
-
-    assert message in found
-    assert edits_digests or found.endswith("restore it, or make the artifact anew")
+def test_what_is_edited_is_refused_though_the_digests_are_edited_too(saved: Path, tmp_path: Path) -> None:
+    for edit, (changes, shifted, edits_digests, message) in EDITS.items():
+        folder = Path(shutil.copytree(saved, tmp_path / edit))
+        if changes:
+            change_config(folder, **changes)
+        if shifted is not None:
+            tensor = load_file(folder / "model.safetensors")[shifted]
+            change_tensors(folder, **{shifted: tensor + 1e-6})
+        if edits_digests:
+            record_files_anew(folder)
+        found = refusal(folder)
+        assert message in found
+        assert edits_digests or found.endswith("restore it, or make the artifact anew")
 
 
 def test_a_record_of_unknown_keys_or_a_newer_version_is_refused_unless_it_allows_that(artifact: Path) -> None:
@@ -219,15 +213,15 @@ def bare(artifact: Path) -> Path:
     return artifact
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_file_that_is_missing_or_was_cut_short_is_refused_by_name(bare: Path, name: str) -> None:
-    data = (bare / name).read_bytes()
-    for kept in (0.0, 0.001, 0.4, 0.9, 0.9999):
-        (bare / name).write_bytes(data[: int(kept * len(data.rstrip()))])
-        refusal(bare)
-
-    (bare / name).unlink()
-    assert name in refusal(bare)
+def test_a_file_that_is_missing_or_was_cut_short_is_refused_by_name(bare: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        data = (bare / name).read_bytes()
+        for kept in (0.0, 0.001, 0.4, 0.9, 0.9999):
+            (bare / name).write_bytes(data[: int(kept * len(data.rstrip()))])
+            refusal(bare)
+        (bare / name).unlink()
+        assert name in refusal(bare)
+        (bare / name).write_bytes(data)
     with pytest.raises(ValueError, match="no such artifact folder"):
         Artifact.load(bare / "nowhere")
 

@@ -157,13 +157,17 @@ def test_a_transposed_layer_has_the_widths_and_weights_of_the_product() -> None:
     torch.testing.assert_close(linear(x) - linear.bias, x @ linear_weight(linear).T)
 
 
-def test_a_base_with_all_modules_in_all_layers_needs_no_note() -> None:
+def test_a_base_with_all_modules_in_all_layers_needs_no_note_and_one_without_gates_has_what_it_has() -> None:
     layout = make_base("tiny", "qwen3")
-
-    assert coverage_note("tiny", layout, ("q", "v")) is None
-    assert coverage_note("tiny", layout, ALL_MODULES) is None
+    for modules in (("q", "v"), ALL_MODULES):
+        assert coverage_note("tiny", layout, modules) is None
     check_coverage("tiny", layout, ALL_MODULES)
     assert count_layers(layout.sites) == dict.fromkeys(ALL_MODULES, 3)
+
+    note = coverage_note("gpt2", tiny_base("gpt2"), ALL_MODULES)
+    assert note is not None
+    assert note.startswith("base gpt2: all modules of 4 layers are adapted as qkv for q in 4, qkv for k in 4")
+    assert "gate in none, up in 4, down in 4" in note
 
 
 def test_a_hybrid_base_says_how_many_layers_have_each_module() -> None:
@@ -179,14 +183,6 @@ def test_a_hybrid_base_says_how_many_layers_have_each_module() -> None:
     with pytest.raises(ValueError, match=r"base 'hybrid': coverage full .* of 4 layers it has in_z in 2"):
         check_coverage("hybrid", layout, ("q", "in_z"))
     check_coverage("hybrid", layout, ("q", "v", "up"))
-
-
-def test_all_modules_of_a_base_without_gates_are_those_that_it_has() -> None:
-    note = coverage_note("gpt2", tiny_base("gpt2"), ALL_MODULES)
-
-    assert note is not None
-    assert note.startswith("base gpt2: all modules of 4 layers are adapted as qkv for q in 4, qkv for k in 4")
-    assert "gate in none, up in 4, down in 4" in note
 
 
 def test_full_coverage_counts_layers_not_parts() -> None:

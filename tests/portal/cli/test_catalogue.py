@@ -49,38 +49,23 @@ def test_rows_of_a_folder_are_counted_and_the_first_are_shown_with_their_white_s
     assert shown[0] == f"sums: {json.dumps(first.prompt)} -> {gold}, of {', '.join(choices)}"
 
 
-def test_a_written_answer_is_shown_without_choices(portal: Portal) -> None:
+def test_the_suite_is_named_only_for_tasks_that_are_of_it_and_a_written_answer_has_no_choices(
+    portal: Portal,
+) -> None:
+    write_rows("plus_one.jsonl")
     rows = [{"prompt": f"Say {number}:", "answer": f" {number}"} for number in range(9)]
     Path("echo.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
-    (shown,) = [line for line in portal("tasks --tasks echo.jsonl --show 1").lines if " -> " in line]
-
-    assert re.fullmatch(r'echo: "Say (\d):" -> " \1"', shown)
-
-
-def test_the_suite_is_named_only_for_tasks_that_are_of_it(portal: Portal) -> None:
-    write_rows("plus_one.jsonl")
-
     alone = portal("tasks --tasks plus_one.jsonl").out
     beside = portal("tasks --tasks fact_qa,plus_one.jsonl").out
+    (shown,) = [line for line in portal("tasks --tasks echo.jsonl --show 1").lines if " -> " in line]
 
     assert alone.startswith("plus_one: task file plus_one.jsonl\n")
     assert "suite mini" not in alone
     assert beside.startswith("suite mini, prompt set mini\nplus_one: task file plus_one.jsonl\n")
     as_json = portal("tasks --tasks fact_qa,plus_one.jsonl --json").json
     assert as_json["files"] == {"plus_one": "plus_one.jsonl"}
-
-
-def test_rows_that_no_split_reads_are_told(portal: Portal) -> None:
-    write_rows("rows.jsonl", split="train")
-    write_rows("rows.jsonl", count=7, split="test")
-    Path("plus_one.yaml").write_text(
-        "data: rows.jsonl\nsplits: {train: train}\nprompt: '{prompt}'\nchoices: choices\ngold: gold\n"
-    )
-
-    last = portal("tasks --tasks plus_one.yaml").lines[-1]
-
-    assert last == "plus_one: no split reads the rows of split 'test' of rows.jsonl: 7"
+    assert re.fullmatch(r'echo: "Say (\d):" -> " \1"', shown)
 
 
 def test_choices_without_white_space_are_told_with_what_it_does_to_their_tokens(portal: Portal) -> None:

@@ -150,21 +150,16 @@ def test_a_push_sends_only_what_was_exported(
     assert sent["private"] is True
 
 
-def test_adapters_for_a_server_come_with_its_command_and_their_routing(
+def test_adapters_for_a_server_come_with_its_command_their_routing_and_gguf_files_where_it_wants_them(
     world: Path, export: str, portal: Portal
-) -> None:
-    lines = portal(f"{export} --all --serve vllm").lines
-
-    assert lines[-2] == "which server has which adapter: a/routing.py"
-    assert lines[-1].startswith(f"serve: vllm serve {world / 'gemma3'} --enable-lora --max-lora-rank 8 ")
-    assert all(f"{task}=a/{task}" in lines[-1] for task in TASKS)
-    assert all(f'("tiny-gemma3", "{task}")' in Path("a/routing.py").read_text() for task in TASKS)
-    assert not list(Path("a").rglob("*.gguf"))
-
-
-def test_a_gguf_file_is_written_where_it_is_wanted_and_none_of_an_earlier_export_stays(
-    export: str, portal: Portal
 ) -> None:
     for options, there in {"--serve llama.cpp": True, "": False, "--format gguf": True}.items():
         portal(f"{export} --task sums {options}")
         assert Path("a/adapter.gguf").is_file() == there
+
+    lines = portal(f"export {world}/ported --out b --all --serve vllm").lines
+    assert lines[-2] == "which server has which adapter: b/routing.py"
+    assert lines[-1].startswith(f"serve: vllm serve {world / 'gemma3'} --enable-lora --max-lora-rank 8 ")
+    assert all(f"{task}=b/{task}" in lines[-1] for task in TASKS)
+    assert all(f'("tiny-gemma3", "{task}")' in Path("b/routing.py").read_text() for task in TASKS)
+    assert not list(Path("b").rglob("*.gguf"))

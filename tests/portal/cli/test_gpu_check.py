@@ -7,6 +7,7 @@ import huggingface_hub
 import pytest
 
 from portal.cli import main
+from sweeps.gpu_check import world
 from sweeps.gpu_check.check import RECORD
 
 
@@ -31,6 +32,7 @@ def test_this_cpu_passes_all_checks_without_a_download(
     monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(world, "cpu_has_bf16", lambda: False)  # speeds in it are in tests/sweeps/gpu_check
 
     assert main(["gpu-check", "--device", "cpu", "--shape", "mini-qwen3-xs", "--out", str(tmp_path)]) == 0
 

@@ -242,14 +242,12 @@ def test_two_studies_in_a_folder_are_each_reported_from_tables_of_their_own(
     portal("sweep fsck out")
 
 
-def test_alerts_that_cannot_be_sent_are_refused_before_anything_starts(study: Study, portal: Portal) -> None:
+def test_alerts_that_cannot_be_sent_are_refused_before_anything_starts_and_all_runs_are_missing(
+    study: Study, portal: Portal
+) -> None:
     assert "ftp:// is neither http:// nor https://" in portal.refusal(f"{RUN} --alert ftp://here")
     assert not Path("out").exists()
-
-
-def test_status_in_a_folder_where_the_study_never_ran_is_all_missing(study: Study, portal: Portal) -> None:
     Path("out").mkdir()
-
     assert portal("sweep status study.yaml --out out --json").json == ALL_MISSING
 
 

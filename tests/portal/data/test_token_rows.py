@@ -152,26 +152,18 @@ def test_tokens_that_a_tokenizer_appends_to_every_text_are_left_out() -> None:
         assert found == plain
 
 
-def test_a_row_table_sorts_by_id_and_refuses_a_split_without_rows() -> None:
-    rows = make_rows(make_base("tiny", "qwen3"), count=3).all()
+def test_a_row_table_sorts_by_id_and_survives_arrow_in_a_column_for_every_field() -> None:
+    rows = make_rows(make_base("tiny", "gemma3"), count=3).all()
 
-    table = RowTable(reversed(rows))
+    table, arrow = RowTable(reversed(rows)), rows_to_table(rows)
 
-    assert table.all() == rows
+    assert table.all() == table_to_rows(arrow) == rows
     assert table.tasks == ("colours", "names", "sums")
     assert [row.id for row in table.rows("sums", "test")] == ["000", "001", "002"]
     with pytest.raises(ValueError, match="task 'sums' has no rows in split 'dev'"):
         table.rows("sums", "dev")
-
-
-def test_rows_survive_arrow_in_a_column_for_every_field() -> None:
-    rows = make_rows(make_base("tiny", "gemma3"), count=3).all()
-
-    table = rows_to_table(rows)
-
-    assert table.schema == ROW_SCHEMA
+    assert arrow.schema == ROW_SCHEMA
     assert ROW_SCHEMA.names == list(TokenRow.__dataclass_fields__)
-    assert table_to_rows(table) == rows
 
 
 def encoded(tokenizer: PreTrainedTokenizerFast, *, max_prompt: int = 100, gold: int = 0) -> list[TokenRow]:

@@ -108,18 +108,14 @@ def test_a_summary_is_what_one_works_out_by_hand() -> None:
         scored(-4.0, -2.0, gold=1, chars=(1, 1)),  # both right; gold of 2 tokens
         scored(-1.0, -1.0, -9.0, -9.5, gold=2, chars=(1, 1, 1, 1)),  # both wrong; gold of 3 tokens
     ]
+    shares = {"chars": 1 / 3, "bytes": 1 / 3, "tokens": 2 / 3, "lm-eval": 1 / 3}
 
     assert summarise(rows) == TaskMetrics(
         num_examples=3,
         chance=pytest.approx((1 / 2 + 1 / 2 + 1 / 4) / 3),
         majority=None,
         acc=pytest.approx(2 / 3),
-        acc_norm={
-            "chars": pytest.approx(1 / 3),
-            "bytes": pytest.approx(1 / 3),
-            "tokens": pytest.approx(2 / 3),
-            "lm-eval": pytest.approx(1 / 3),
-        },
+        acc_norm={unit: pytest.approx(share) for unit, share in shares.items()},
         log_loss=pytest.approx((1.0 + 2.0 + 9.0) / 6),
         gold_tokens=6,
         ties=1,

@@ -107,14 +107,21 @@ def shared_pack(tiny: Tiny, **changes: object) -> tuple[Pack, SharedLora]:
     return pack, learner
 
 
-def test_every_slot_has_the_same_adapter_and_its_parameters_count_once(tiny: Tiny) -> None:
-    pack, learner = shared_pack(tiny)
-    advance(pack, 3)
+def test_every_slot_has_the_same_adapter_which_counts_once_and_is_written_for_every_task(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    pack, learner = shared_pack(tiny, train=TrainConfig(epochs=3, lr=3e-2, keep="best_validation"))
+    run_to_end(pack)
 
+    assert len(set(learner.restore_kept().values())) == 1
     factors = [factor for pair in learner.factors("target").values() for factor in pair]
     assert all(len(factor) == len(TASKS) for factor in factors)
     assert all(torch.equal(factor[0], each) for factor in factors for each in factor)
     assert learner.num_trained_params == sum(factor[0].numel() for factor in factors)
+    learner.save_artifact(tmp_path, RunRecord.of(learner.run))
+    first, *others = (read_peft_factors(tmp_path / task, torch.device("cpu")) for task in TASKS)
+    for written in others:
+        torch.testing.assert_close(written, first, rtol=0, atol=0)
 
 
 def test_with_one_task_it_is_that_tasks_lora(tiny: Tiny) -> None:
@@ -146,20 +153,6 @@ def test_its_gradient_is_the_mean_of_the_tasks_gradients(tiny: Tiny) -> None:
 
     means = [sum(each) / len(TASKS) for each in zip(*apart, strict=True)]
     torch.testing.assert_close(first_moments(*TASKS), means, rtol=1e-4, atol=1e-9)
-
-
-def test_the_best_epoch_is_kept_and_its_adapter_written_once_for_every_task(
-    tiny: Tiny, tmp_path: Path
-) -> None:
-    pack, learner = shared_pack(tiny, train=TrainConfig(epochs=3, lr=3e-2, keep="best_validation"))
-    run_to_end(pack)
-
-    assert len(set(learner.restore_kept().values())) == 1
-    learner.save_artifact(tmp_path, RunRecord.of(learner.run))
-
-    first, *others = (read_peft_factors(tmp_path / task, torch.device("cpu")) for task in TASKS)
-    for factors in others:
-        torch.testing.assert_close(factors, first, rtol=0, atol=0)
 
 
 def test_tasks_without_a_row_are_scored_with_it_and_marked(tiny: Tiny) -> None:

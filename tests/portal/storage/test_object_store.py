@@ -140,7 +140,9 @@ def test_a_folder_is_replaced_whole_and_fetched(place: Folder) -> None:
         assert set(files_below(place / "artifact")) == {"b"}
 
 
-def test_a_url_is_a_store_and_all_else_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_url_is_a_store_one_of_another_kind_nothing_and_all_else_a_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PORTAL_CACHE", str(tmp_path))
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     found = open_folder("s3://bucket/some/folder/")
@@ -150,11 +152,7 @@ def test_a_url_is_a_store_and_all_else_a_folder(monkeypatch: pytest.MonkeyPatch,
     assert str(pickle.loads(pickle.dumps(found / "x"))) == "s3://bucket/some/folder/x"
     assert local_place(found).is_relative_to(tmp_path)
     assert local_place(found) != local_place(open_folder("s3://bucket/other"))
-    assert open_folder("out") == Path("out")
-    assert local_place(Path("out")) == Path("out")
-
-
-def test_a_url_of_another_kind_is_no_folder() -> None:
+    assert open_folder("out") == local_place(Path("out")) == Path("out")
     for text in ("S3://b/x", "s3:/b/x", "s3a://b/x", "https://b.host/x", "file:///tmp/x", "s3://"):
         with pytest.raises(ValueError, match="no folder and no URL like s3://bucket/folder"):
             open_folder(text)

@@ -143,17 +143,6 @@ def conversation(draft: Draft) -> Any:
     return json.loads(str(draft.written.conversation))
 
 
-def test_a_form_is_known_by_its_columns() -> None:
-    for names, columns in (
-        ("prompt answers answer", ("prompt", "answers")),
-        ("prompt answer id", ("prompt", "answer")),
-        ("messages tools", ("messages",)),
-        ("instruction input output", ("instruction", "output")),
-        ("prompt choices gold", None),
-    ):
-        assert written_columns(names.split()) == columns
-
-
 def test_the_first_right_answer_is_trained_on_parted_from_its_prompt_by_white_space() -> None:
     one, several = Written(("Oakham",)), Written(("Oakham", "in Oakham"))
     for row, draft in (
@@ -166,7 +155,15 @@ def test_the_first_right_answer_is_trained_on_parted_from_its_prompt_by_white_sp
         assert drafted(row) == draft
 
 
-def test_an_answer_with_tests_is_trained_on_and_they_judge_it() -> None:
+def test_a_form_is_known_by_its_columns_and_an_answer_with_tests_is_judged_by_them() -> None:
+    for names, columns in (
+        ("prompt answers answer", ("prompt", "answers")),
+        ("prompt answer id", ("prompt", "answer")),
+        ("messages tools", ("messages",)),
+        ("instruction input output", ("instruction", "output")),
+        ("prompt choices gold", None),
+    ):
+        assert written_columns(names.split()) == columns
     row: Record = {"prompt": "def f(x):\n", "answer": "    return x"}
     for tests in ("def f(x):{answer}\nassert f(1) == 1", ["assert f(1)", "assert f(2)"]):
         written = Written((tests,) if isinstance(tests, str) else tuple(tests))

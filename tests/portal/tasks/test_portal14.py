@@ -63,37 +63,25 @@ def test_every_real_row_becomes_an_example_with_spaced_choices_and_its_gold(suit
 
 
 @needs_rows
-def test_copa_keeps_a_leading_i_and_lowers_every_other_first_letter(suite: Suite) -> None:
+def test_tasks_with_rules_of_their_own_follow_them(suite: Suite) -> None:
     first = [choice[1:] for e in suite.examples("copa", "train") for choice in e.choices]
-
     assert all(text[0].islower() or re.match(r"I\b", text) or not text[0].isalpha() for text in first)
     assert any(re.match(r"I\b", text) for text in first)
 
-
-@needs_rows
-def test_winogrande_choices_carry_the_rest_of_the_sentence_and_twins_share_a_cluster(suite: Suite) -> None:
     train = suite.examples("winogrande", "train")
-
-    for example in train:
-        first, second = (choice[::-1] for choice in example.choices)
-        assert first[: shared_start([first, second])].strip()
+    for example in train:  # choices carry the rest of the sentence, and twins share a cluster
+        one, other = (choice[::-1] for choice in example.choices)
+        assert one[: shared_start([one, other])].strip()
     assert set(Counter(example.cluster for example in train).values()) == {2}
 
-
-@needs_rows
-def test_the_last_quarter_of_truthfulqa_is_reported(suite: Suite) -> None:
     test, rest = (
         {example.id for split in splits for example in suite.examples("truthfulqa", split)}
         for splits in (("test",), ("train", "validation"))
     )
-
-    assert min(test) > max(rest)
+    assert min(test) > max(rest)  # the last quarter is reported
     assert len(test) / (len(test) + len(rest)) == pytest.approx(0.25, abs=0.01)
 
-
-@needs_rows
-def test_equal_choices_are_made_one_and_counted(suite: Suite) -> None:
-    assert sum(suite.lint("commonsense_qa").merged.values()) > 0
+    assert sum(suite.lint("commonsense_qa").merged.values()) > 0  # equal choices are made one
 
 
 RTE = {"premise": "It rains.", "hypothesis": "It is wet.", "label": 0}

@@ -42,14 +42,9 @@ def test_a_folder_of_prompts_may_have_written_answers(tmp_path: Path) -> None:
 
 
 def rows(count: int) -> list[dict[str, object]]:
-    choices = [" odd", " even"]
+    row = {"choices": [" odd", " even"]}
     return [
-        {
-            "id": f"row-{index * 7 % count}",
-            "prompt": f"What is {index}?",
-            "choices": choices,
-            "gold": index % 2,
-        }
+        row | {"id": f"row-{index * 7 % count}", "prompt": f"What is {index}?", "gold": index % 2}
         for index in range(count)
     ]
 

@@ -30,13 +30,23 @@ def test_a_folder_of_sentence_transformers_embeds_each_text_alone_at_unit_length
     assert torch.equal(encoder.embed(TEXTS[:1]), found[:1])
 
 
-def test_an_encoder_with_other_weights_is_refused_by_their_digest(folder: Path, tmp_path: Path) -> None:
-    sha256 = find_encoder(str(folder)).sha256
-    other = save_encoder(tmp_path, seed=1)
+def test_every_file_of_an_encoder_is_in_its_digest_by_which_another_is_refused_and_no_other_is_asked_for(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "encoder")
+    digests = [find_encoder(str(each)).sha256 for each in (folder, copy)]
+    assert find_encoder(str(folder), sha256=digests[1]).sha256 == digests[0]
+    for name in ("model.safetensors", "tokenizer.json", "1_Pooling/config.json"):
+        (copy / name).write_bytes((copy / name).read_bytes() + b" ")
+        digests.append(find_encoder(str(copy)).sha256)
+        with pytest.raises(ValueError, match=f"its files are .* here, {digests[0][:12]} are needed"):
+            find_encoder(str(copy), sha256=digests[0])
+    assert len(set(digests)) == 4
 
-    assert find_encoder(str(folder), sha256=sha256).sha256 == sha256
-    with pytest.raises(ValueError, match=f"its files are .* here, {sha256[:12]} are needed"):
-        find_encoder(str(other), sha256=sha256)
+    wanted = ["model.safetensors", "2_Dense/model.safetensors", "modules.json", "1_Pooling/config.json"]
+    others = ["pytorch_model.bin", "onnx/model.onnx", "tf_model.h5"]
+    found = filter_repo_objects([*wanted, "vocab.txt", *others], allow_patterns=list(HUB_FILES))
+    assert list(found) == [*wanted, "vocab.txt"]
 
 
 def test_an_unknown_or_damaged_encoder_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
@@ -51,23 +61,6 @@ def test_an_unknown_or_damaged_encoder_is_refused_in_one_line(folder: Path, tmp_
     with pytest.raises(ValueError, match="does not load: ") as caught:
         find_encoder(str(copy)).embed(TEXTS)
     assert "\n" not in str(caught.value)
-
-
-def test_every_file_of_an_encoder_is_in_its_digest_and_no_other_is_asked_for(
-    folder: Path, tmp_path: Path
-) -> None:
-    copy = shutil.copytree(folder, tmp_path / "encoder")
-    digests = [find_encoder(str(each)).sha256 for each in (folder, copy)]
-    for name in ("model.safetensors", "tokenizer.json", "1_Pooling/config.json"):
-        (copy / name).write_bytes((copy / name).read_bytes() + b" ")
-        digests.append(find_encoder(str(copy)).sha256)
-    assert digests[0] == digests[1]
-    assert len(set(digests)) == 4
-
-    wanted = ["model.safetensors", "2_Dense/model.safetensors", "modules.json", "1_Pooling/config.json"]
-    others = ["pytorch_model.bin", "onnx/model.onnx", "tf_model.h5"]
-    found = filter_repo_objects([*wanted, "vocab.txt", *others], allow_patterns=list(HUB_FILES))
-    assert list(found) == [*wanted, "vocab.txt"]
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

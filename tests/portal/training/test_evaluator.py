@@ -49,7 +49,7 @@ def test_the_frozen_base_is_scored_once_for_all_that_start_as_it(tiny: Tiny) -> 
     assert found.scores[1:] == [found.scores[0]] * 3
 
 
-def test_packs_of_a_process_score_a_frozen_base_once(tiny: Tiny) -> None:
+def test_packs_of_a_process_score_a_frozen_base_once_for_a_table_of_rows(tiny: Tiny) -> None:
     base, frozen = tiny.bases["target"], FrozenScores()
     bases, rows = {"target": base}, {"target": make_rows(base)}
     lora = make_run("lora", "target", train=TRAIN)
@@ -61,34 +61,25 @@ def test_packs_of_a_process_score_a_frozen_base_once(tiny: Tiny) -> None:
 
     assert first.forwards == apart.forwards > second.forwards == [0]
     assert first.scores == second.scores == apart.scores
-
-
-def test_frozen_scores_are_those_of_one_base_and_one_table_of_rows(tiny: Tiny) -> None:
-    base, frozen, rows = tiny.bases["target"], FrozenScores(), make_rows(tiny.bases["target"])
-    kept = frozen.of(base, rows)
-
-    assert frozen.of(base, rows) is kept
+    kept = frozen.of(base, rows["target"])
+    assert frozen.of(base, rows["target"]) is kept
     assert frozen.of(base, make_rows(base)) is not kept
-    assert frozen.of(tiny.bases["small"], rows) is not kept
+    assert frozen.of(tiny.bases["small"], rows["target"]) is not kept
 
 
-def test_adapters_that_were_trained_are_scored_themselves(tiny: Tiny) -> None:
+def test_trained_adapters_and_latents_that_start_on_a_trained_core_are_scored_themselves(
+    tiny: Tiny,
+) -> None:
     pack = tiny.pack(*(make_run("lora", "target", seed=seed, train=TRAIN) for seed in (0, 1)))
     before = scoring(tiny.bases["target"], pack)
     while any(learner.step < learner.num_steps for learner in pack.learners):
         pack.step()
-
     after = scoring(tiny.bases["target"], pack, epoch=1)
-
     assert after.forwards == [before.forwards[0]] * 2
     assert after.scores[0] != after.scores[1]
 
-
-def test_latents_that_start_on_a_trained_core_are_scored_themselves(tiny: Tiny) -> None:
-    pack = tiny.pack(make_run("base", "small"), make_run("taught", "small", train=TRAIN))
-
-    found = scoring(tiny.bases["small"], pack)
-
+    taught = tiny.pack(make_run("base", "small"), make_run("taught", "small", train=TRAIN))
+    found = scoring(tiny.bases["small"], taught)
     assert found.forwards[1] == found.forwards[0]
     assert found.scores[1] != found.scores[0]
 
