@@ -59,16 +59,6 @@ def test_every_family_has_seven_sites_a_layer_with_the_widths_of_their_weights_e
     assert sorted(grouped) == sorted((s.module, s.layer, s.d_in, s.d_out) for s in any_base.sites)
 
 
-def test_the_query_projections_output_is_not_taken_for_the_hidden_size() -> None:
-    widths = {found.module: (found.d_in, found.d_out) for found in make_base("tiny", "qwen3").sites}
-
-    assert widths["q"] == (24, 48)
-    assert widths["k"] == widths["v"] == (24, 24)
-    assert widths["o"] == (48, 24)
-    assert widths["gate"] == widths["up"] == (24, 56)
-    assert widths["down"] == (56, 24)
-
-
 def test_layers_are_found_at_their_known_paths_and_models_without_linear_projections_are_refused() -> None:
     model = make_model("qwen3", hidden=24, layers=2, seed=0)
     layers = model.get_submodule("model.layers")
@@ -157,39 +147,25 @@ def test_a_transposed_layer_has_the_widths_and_weights_of_the_product() -> None:
     torch.testing.assert_close(linear(x) - linear.bias, x @ linear_weight(linear).T)
 
 
-def test_a_base_with_all_modules_in_all_layers_needs_no_note_and_one_without_gates_has_what_it_has() -> None:
-    layout = make_base("tiny", "qwen3")
+def test_bases_whose_layers_are_not_alike_say_how_many_have_each_module_and_others_need_no_note() -> None:
+    alike, hybrid = make_base("tiny", "qwen3"), tiny_base("qwen3_5_text")
     for modules in (("q", "v"), ALL_MODULES):
-        assert coverage_note("tiny", layout, modules) is None
-    check_coverage("tiny", layout, ALL_MODULES)
-    assert count_layers(layout.sites) == dict.fromkeys(ALL_MODULES, 3)
+        assert coverage_note("tiny", alike, modules) is None
+    check_coverage("tiny", alike, ALL_MODULES)
+    assert count_layers(alike.sites) == dict.fromkeys(ALL_MODULES, 3)
 
-    note = coverage_note("gpt2", tiny_base("gpt2"), ALL_MODULES)
-    assert note is not None
-    assert note.startswith("base gpt2: all modules of 4 layers are adapted as qkv for q in 4, qkv for k in 4")
-    assert "gate in none, up in 4, down in 4" in note
-
-
-def test_a_hybrid_base_says_how_many_layers_have_each_module() -> None:
-    layout = tiny_base("qwen3_5_text")
-
-    note = coverage_note("hybrid", layout, ("q", "v"))
-
-    assert note == (
+    assert coverage_note("hybrid", hybrid, ("q", "v")) == (
         "base hybrid: q and v of 4 layers are adapted as q in 2 and in_qkv for q in 2, "
         "v in 2 and in_qkv for v in 2"
     )
-    assert [each.is_full for each in cover(layout, ("q", "v", "in_z"))] == [True, True, False]
+    assert [each.is_full for each in cover(hybrid, ("q", "v", "in_z"))] == [True, True, False]
     with pytest.raises(ValueError, match=r"base 'hybrid': coverage full .* of 4 layers it has in_z in 2"):
-        check_coverage("hybrid", layout, ("q", "in_z"))
-    check_coverage("hybrid", layout, ("q", "v", "up"))
-
-
-def test_full_coverage_counts_layers_not_parts() -> None:
-    layout = tiny_base("nemotron_h")  # a state-space layer, attention, a mixture, a feed-forward
-
-    (each,) = cover(layout, ("qkv",))
-
+        check_coverage("hybrid", hybrid, ("q", "in_z"))
+    check_coverage("hybrid", hybrid, ("q", "v", "up"))
+    note = str(coverage_note("gpt2", tiny_base("gpt2"), ALL_MODULES))
+    assert note.startswith("base gpt2: all modules of 4 layers are adapted as qkv for q in 4, qkv for k in 4")
+    assert "gate in none, up in 4, down in 4" in note
+    # a state-space layer, attention, a mixture, a feed-forward: layers count, not parts
+    (each,) = cover(tiny_base("nemotron_h"), ("qkv",))
     assert each.stand_ins == (("q", 1), ("k", 1), ("v", 1), ("in_proj", 1))
-    assert each.covered == 2
-    assert not each.is_full
+    assert (each.covered, each.is_full) == (2, False)

@@ -76,15 +76,23 @@ def run_of(method: str, base: str = "target", **changes: object) -> RunConfig:
     return make_run(method, base, adapter=ALL, **changes)
 
 
-def test_a_copy_to_the_same_base_is_the_adapter_itself(source: Base, trained: Start) -> None:
-    found = transfer_loras(run_of("copy_lora", "source"), source, trained)
+def test_a_copy_to_the_same_base_is_the_adapter_itself_also_in_fused_layers(
+    source: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = replace(tiny_base("phi3"), name="source")
+    for base, modules in ((source, {*ALL.modules}), (fused, {"qkv", "o", "gate_up", "down"})):
+        start = trained_on(base, base, tmp_path / str(len(modules)), monkeypatch)
 
-    for task in TASKS:
-        written = read_peft_factors(trained.folder / task, source.device)
-        for site in source.sites:
-            a, b = written[site.path]
-            assert torch.equal(updates(found, task)[site.module, site.layer], b @ a)
-        assert found.mean_norm_ratio(task) == 1.0
+        found = transfer_loras(run_of("copy_lora", "source"), base, start)
+
+        assert {module for module, _ in updates(found, "sums")} == modules
+        for task in TASKS:
+            written = read_peft_factors(start.folder / task, base.device)
+            for (module, layer), update in updates(found, task).items():
+                (site,) = [each for each in base.sites if (each.module, each.layer) == (module, layer)]
+                a, b = written[site.path]
+                assert torch.equal(update, b @ a)
+            assert found.mean_norm_ratio(task) == 1.0
 
 
 @pytest.mark.parametrize("mode", ["coordinate", "project"])
@@ -206,20 +214,6 @@ def test_bases_whose_widths_or_projections_do_not_fit_a_method_are_refused(
             check_transfer(run, source.sites, sites)
 
 
-def test_fused_layers_are_carried_to_fused_layers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    source, target = (replace(tiny_base("phi3"), name=name) for name in ("source", "target"))
-    start = trained_on(source, target, tmp_path, monkeypatch)
-
-    found = updates(transfer_loras(run_of("copy_lora"), target, start), "sums")
-
-    assert {module for module, _ in found} == {"qkv", "o", "gate_up", "down"}
-    given = read_peft_factors(start.folder / "sums", target.device)
-    paths = {(site.module, site.layer): site.path for site in target.sites}
-    for place, update in found.items():
-        a, b = given[paths[place]]
-        torch.testing.assert_close(update, b @ a)
-
-
 def factors(d_in: int, d_out: int, *, rank: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(rank, d_in, generator=generator), torch.randn(d_out, rank, generator=generator)
@@ -271,14 +265,13 @@ def test_the_largest_entry_of_every_left_vector_is_positive_and_the_product_is_t
 
 def test_fewer_vectors_of_one_side_limit_both() -> None:
     source, target = weight_basis(weight(30, 20)), weight_basis(weight(12, 10, seed=3))
-    a, b = factors(20, 30)
-
     narrow = Basis(source.u_OR[:, :10], source.v_IR[:, :10])
 
-    found = transfer(a, b, source=source, target=target, mode="coordinate")
-    expected = transfer(a, b, source=narrow, target=target, mode="coordinate")
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1])
+    found, expected = (
+        transfer(*factors(20, 30), source=each, target=target, mode="coordinate") for each in (source, narrow)
+    )
+
+    assert all(map(torch.equal, found, expected))
 
 
 @example(36, 34)
