@@ -1,12 +1,9 @@
 """A packed training forward gives every slot the loss transformers itself gives its batch."""
 
-import copy
-
 import pytest
 import torch
 
 from portal.bases.base import Base
-from portal.bases.sites import MODULE_PATHS
 from portal.data.token_rows import TokenRow
 from portal.forward.adapter_hooks import AdapterHooks, Segment, select_slots
 from portal.forward.losses import slot_losses
@@ -71,26 +68,6 @@ def test_at_one_padded_length_others_change_no_bit_of_a_loss(any_base: Base, cho
 
     for slots in ([slot, others[0]], [slot, *others], [*others, slot]):
         assert torch.equal(slot_losses(any_base, slots, length=128)[slots.index(slot)], alone[0])
-
-
-@torch.no_grad()
-def test_adapted_slots_lose_what_a_merged_base_loses(any_base: Base) -> None:
-    slots = slots_of(any_base)
-    factors = random_factors(any_base, tuple(MODULE_PATHS), rank=4, slots=3, seed=0)
-
-    segments = [
-        Segment(1, select_slots(factors, [index]), 0.5, len(slot.rows)) for index, slot in enumerate(slots)
-    ]
-    with AdapterHooks(any_base.model, any_base.sites).active(segments):
-        losses = slot_losses(any_base, slots)
-
-    for index, slot in enumerate(slots):
-        merged = copy.deepcopy(any_base)
-        for group, (a, b) in select_slots(factors, [index]).items():
-            for place, layer in enumerate(group.layers):
-                path = f"model.layers.{layer}.{MODULE_PATHS[group.module]}"
-                merged.model.get_submodule(path).weight += 0.5 * b[0, place] @ a[0, place]
-        assert losses[index].item() == pytest.approx(transformers_loss(merged, slot.rows), rel=1e-4)
 
 
 def test_slots_with_unequal_rows_get_the_gradients_they_get_alone() -> None:

@@ -1,7 +1,5 @@
 """A prompt with all its choices in one row scores as one row per choice."""
 
-from dataclasses import replace
-
 import pytest
 
 from portal.bases.base import Base
@@ -19,17 +17,6 @@ def test_packed_scores_equal_one_row_a_choice_whatever_the_batch(any_base: Base,
     assert [item.row for item in scored] == rows
     for item in scored:
         assert item.scores == pytest.approx(score_one_by_one(any_base, item.row), abs=1e-4), item.row.id
-
-
-def test_a_choice_scores_the_same_whatever_stands_beside_it(any_base: Base) -> None:
-    (together,) = score_rows(any_base, [PREFIXES])
-    order = [2, 0, 3, 1]
-
-    (shuffled,) = score_rows(
-        any_base, [replace(PREFIXES, choices=tuple(PREFIXES.choices[index] for index in order))]
-    )
-
-    assert shuffled.scores == pytest.approx([together.scores[index] for index in order], abs=1e-5)
 
 
 def test_eager_attention_takes_one_choice_in_a_row_and_branches_are_refused(any_base: Base) -> None:

@@ -156,32 +156,29 @@ def test_new_tasks_are_saved_after_the_copy_of_the_source_is_gone(tiny: Tiny, tm
         assert saved(learner, tmp_path / method).text_map is not None
 
 
-@pytest.mark.parametrize(
-    "train",
-    [
-        TrainConfig(epochs=2, lr=1e-2, task_gradients="norm_equalized"),
-        TrainConfig(epochs=2, lr=1e-2, keep="best_validation"),
-        TrainConfig(epochs=2, lr=1e-2, tasks_per_step=1, factor_decay=1e-2),
-    ],
-    ids=["task_gradients", "best_validation", "turns"],
-)
 def test_every_option_of_joint_training_goes_with_descriptions(
-    tiny: Tiny, text: TextConfig, tmp_path: Path, train: TrainConfig
+    tiny: Tiny, text: TextConfig, tmp_path: Path
 ) -> None:
     """The map and the tasks' own parts train, and the artifact has the map."""
-    run = source_run(text, "small", "other").model_copy(update={"train": train})
-    pack = tiny.pack(run)
-    (learner,) = pack.learners
-    names = ("text.own", "text.weight", "text.bias")
-    before = {name: learner.tensors()[name].clone() for name in names}
+    for options in (
+        {"task_gradients": "norm_equalized"},
+        {"keep": "best_validation"},
+        {"tasks_per_step": 1, "factor_decay": 1e-2},
+    ):
+        train = TrainConfig.model_validate({"epochs": 2, "lr": 1e-2, **options})
+        run = source_run(text, "small", "other").model_copy(update={"train": train})
+        pack, folder = tiny.pack(run), tmp_path / "+".join(options)
+        (learner,) = pack.learners
+        names = ("text.own", "text.weight", "text.bias")
+        before = {name: learner.tensors()[name].clone() for name in names}
 
-    run_to_end(pack)
-    learner.restore_kept()
-    learner.save_artifact(tmp_path, RunRecord.of(run))
+        run_to_end(pack)
+        learner.restore_kept()
+        learner.save_artifact(folder, RunRecord.of(run))
 
-    assert not any(torch.equal(learner.tensors()[name], before[name]) for name in names)
-    map_ = Artifact.load(tmp_path / "small").text_map
-    assert torch.equal(map_.weight_ZD, learner.tensors()["text.weight"])
+        assert not any(torch.equal(learner.tensors()[name], before[name]) for name in names)
+        map_ = Artifact.load(folder / "small").text_map
+        assert torch.equal(map_.weight_ZD, learner.tensors()["text.weight"])
 
 
 def test_a_step_that_is_taken_again_counts_its_gradient_once(tiny: Tiny, text: TextConfig) -> None:

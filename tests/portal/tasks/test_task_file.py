@@ -87,35 +87,34 @@ def test_gold_is_an_index_a_truth_value_a_choices_text_or_a_key(tmp_path: Path) 
     assert {gold_text(e) for split in SPLITS for e in suite.examples("pick", split)} == {" two"}
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("gold: answer", "gold: truth", "row 0: no column 'truth'; it has a, answer, b, land"),
-        ("{land.name}?", "{land.nam}?", "row 0: no 'land.nam' in it"),
-        ("{land.name}?", "{land.name?", "capitals.yaml: a template is malformed"),
-        ("data: rows", "data: elsewhere", "elsewhere: no train.parquet"),
-        ("data: rows\n", "", "give one of 'data' and 'hub'"),
-        ("licence:", "license:", "license: unknown key; did you mean 'licence'"),
-        ("test: held_out", "test: held-out", "rows: no held-out.parquet"),
-        ("data: rows", "data: rows.csv", "rows.csv: rows are read from .parquet and .jsonl files, not from"),
-        ('["{a}", "{b}"]', "a", "row 0: column 'a' must hold a list, got 'City 0'"),
-        ("task: capitals", "task: fact_qa", "suite 'mini' has a task 'fact_qa' already"),
-        ("licence:", "kind: [a, b]\nlicence:", "capitals.yaml: kind: Input should be a valid string"),
-        ("licence:", "kind: two words\nlicence:", "'two words' is no kind name"),
-        *(("task: capitals", f"task: {name!r}", "is no task name") for name in ("../evil", "a/b", ".x", "")),
-    ],
+FAULTS = (
+    ("gold: answer", "gold: truth", "row 0: no column 'truth'; it has a, answer, b, land"),
+    ("{land.name}?", "{land.nam}?", "row 0: no 'land.nam' in it"),
+    ("{land.name}?", "{land.name?", "capitals.yaml: a template is malformed"),
+    ("data: rows", "data: elsewhere", "elsewhere: no train.parquet"),
+    ("data: rows\n", "", "give one of 'data' and 'hub'"),
+    ("licence:", "license:", "license: unknown key; did you mean 'licence'"),
+    ("test: held_out", "test: held-out", "rows: no held-out.parquet"),
+    ("data: rows", "data: rows.csv", "rows.csv: rows are read from .parquet and .jsonl files, not from"),
+    ('["{a}", "{b}"]', "a", "row 0: column 'a' must hold a list, got 'City 0'"),
+    ("task: capitals", "task: fact_qa", "suite 'mini' has a task 'fact_qa' already"),
+    ("licence:", "kind: [a, b]\nlicence:", "capitals.yaml: kind: Input should be a valid string"),
+    ("licence:", "kind: two words\nlicence:", "'two words' is no kind name"),
+    *(("task: capitals", f"task: {name!r}", "is no task name") for name in ("../evil", "a/b", ".x", "")),
 )
+"""What is replaced in a task file, by what, and how that is refused."""
+
+
 def test_a_fault_of_a_task_file_is_one_line_that_names_it(
-    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_capitals(tmp_path, YAML.replace(old, new))
     (tmp_path / "rows.csv").write_text("a,b,answer\nx,y,x\n")
-
-    assert main(["tasks", "--tasks", path]) == 2
-
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+    for old, new, message in FAULTS:
+        assert old in YAML
+        assert main(["tasks", "--tasks", write_capitals(tmp_path, YAML.replace(old, new))]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 def test_a_fault_of_a_row_is_refused_by_number(tmp_path: Path) -> None:
