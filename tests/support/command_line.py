@@ -136,10 +136,3 @@ def commands(command: Any, path: tuple[str, ...] = ("portal",)) -> Iterator[tupl
     yield " ".join(path), command
     for name, below in getattr(command, "commands", {}).items():
         yield from commands(below, (*path, name))
-
-
-def line_after(warning: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The second of the two lines on stderr, of which the first warns of that."""
-    first, second = capsys.readouterr().err.splitlines()
-    assert warning in first
-    return second

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -43,19 +42,6 @@ def gradients(function: Any, dtype: torch.dtype, mask: Tensor | None, *, seed: i
     return torch.cat([each.double().flatten() for each in found])
 
 
-class Backwards(TorchDispatchMode):
-    """Notes in what precision torch's backward of attention is called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[torch.dtype] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "attention" in str(func) and "backward" in str(func):
-            self.found.append(args[0].dtype)
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("mask", _MASKS.values(), ids=_MASKS)
 @pytest.mark.parametrize("scaling", [None, 0.5])
 def test_the_forward_is_that_of_transformers_to_the_last_bit(
@@ -83,18 +69,6 @@ def test_gradients_are_closer_to_those_of_fp32_than_torchs_own(mask: Tensor | No
     ours, theirs = torch.tensor(apart).mean(0).tolist()
     assert ours < theirs
     assert ours < 0.01
-
-
-def test_its_backward_is_torchs_in_fp32_where_torch_would_take_bf16() -> None:
-    found = {}
-    for name, function in (("ours", attend), ("theirs", sdpa_attention_forward)):
-        leaves = inputs()
-        out, _ = function(LAYER, *leaves, None)  # type: ignore[arg-type]
-        with Backwards() as backwards:
-            torch.autograd.grad(out.sum(), leaves)
-        found[name] = backwards.found
-
-    assert found == {"ours": [torch.float32], "theirs": [torch.bfloat16]}
 
 
 def test_a_row_beside_others_has_the_gradient_it_has_alone() -> None:

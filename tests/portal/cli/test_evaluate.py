@@ -27,18 +27,6 @@ def test_eval_prints_json_of_the_documented_shape(world: Path, portal: Portal) -
     assert printed["macro"]["log_loss"] == pytest.approx(mean)
 
 
-def test_an_exported_adapter_scores_as_its_artifact_and_unlike_the_base(world: Path, portal: Portal) -> None:
-    portal(f"export {world}/ported --task sums --out adapter --check")
-    score = f"eval --base tiny-gemma3 --data {world}/data --tasks sums --json"
-    base, artifact, adapter = (
-        portal(f"{score} {extra}").json["tasks"]["sums"]["log_loss"]
-        for extra in ("", f"--artifact {world}/ported", "--adapter adapter")
-    )
-
-    assert artifact == pytest.approx(adapter, abs=1e-5)
-    assert abs(artifact - base) > 1e-3
-
-
 def test_the_matrix_is_symmetric_and_the_same_in_json_and_csv(world: Path, portal: Portal) -> None:
     command = f"conflicts {world}/ported --data {world}/data"
 
