@@ -40,17 +40,13 @@ def test_the_commit_that_the_adapters_are_for_is_served_and_an_embedded_base_fro
     assert "--revision" not in words
 
 
-def test_llama_cpp_gets_gguf_files_and_applies_none_unasked() -> None:
+def test_llama_cpp_gets_gguf_files_and_paths_that_part_an_option_another_form_or_a_refusal() -> None:
     words = shlex.split(serve_command("llama.cpp", "Qwen/Qwen3-4B-Base", None, ADAPTERS, 10))
-
     files = "out dir/copa/adapter.gguf,out dir/sciq/adapter.gguf"
     base = ["llama-server", "--model", "Qwen3-4B-Base.gguf"]
     assert words == [*base, "--lora", files, "--lora-init-without-apply", "--cache-ram", "0"]
 
-
-def test_paths_that_part_an_option_are_given_in_another_form_or_refused() -> None:
     adapters = {"copa": Path("lr=1e-3,v2/copa")}
-
     words = shlex.split(serve_command("vllm", "qwen3-4b", None, adapters, 8))
     assert json.loads(words[-1]) == {"name": "copa", "path": "lr=1e-3,v2/copa"}
     with pytest.raises(ValueError, match=r"llama\.cpp takes no path with a comma"):

@@ -64,7 +64,9 @@ def test_a_file_is_converted_once_also_by_workers_that_want_it_at_the_same_time(
     assert [entry.name for entry in (cache_folder() / "gguf").iterdir()] == [folder.name]
 
 
-def test_a_damaged_conversion_is_refused_naming_the_file(path: Path) -> None:
+def test_a_damaged_conversion_is_refused_naming_the_file_and_so_is_another_under_the_planned_name(
+    path: Path,
+) -> None:
     planned = resolve(str(write_gguf(path, tiny_llama())))
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         damaged = Path(locate(str(path)).location) / name
@@ -75,13 +77,8 @@ def test_a_damaged_conversion_is_refused_naming_the_file(path: Path) -> None:
         with pytest.raises(ValueError, match=f"{name}: damaged since the conversion"):
             load_base(str(path), revision=planned.revision)
         damaged.write_bytes(whole)
-
-
-def test_another_file_under_the_planned_name_is_refused(path: Path) -> None:
-    planned = resolve(str(write_gguf(path, tiny_llama())))
     path.unlink()
     write_gguf(path, tiny_llama(), kind="Q8_0")
-
     with pytest.raises(ValueError, match=f"the run was planned with {planned.revision[:12]}"):
         load_base(str(path), revision=planned.revision)
 

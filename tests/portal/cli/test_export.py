@@ -121,30 +121,22 @@ def test_a_mistake_is_one_line(world: Path, export: str, portal: Portal) -> None
     assert "holds artifacts of tiny-llama, tiny-qwen3; name one of them" in both
 
 
-def test_a_push_without_the_hub_says_where_the_adapters_are_and_what_to_set(
+def test_a_push_sends_only_what_was_exported_or_says_where_it_is_and_what_to_set(
     export: str, portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-
     told = portal(f"{export} --task sums --push me/adapters", code=2).err
-
     assert "--push me/adapters" in told
     assert "HF_TOKEN" in told
     assert told.endswith("The adapters are in a\n")
     assert WEIGHTS.is_file()
 
-
-def test_a_push_sends_only_what_was_exported(
-    export: str, portal: Portal, monkeypatch: pytest.MonkeyPatch
-) -> None:
     sent: dict[str, object] = {}
     monkeypatch.setattr(HfApi, "create_repo", lambda api, repository, **options: sent.update(options))
     monkeypatch.setattr(HfApi, "upload_folder", lambda api, **options: sent.update(options) or "address")
-    Path("a").mkdir()
-    Path("a/secret.txt").write_text("mine")
-
-    portal(f"{export} --all --push a/b --private")
-
+    Path("b").mkdir()
+    Path("b/secret.txt").write_text("mine")
+    portal(f"{export.replace('--out a', '--out b')} --all --push a/b --private")
     kept = list(filter_repo_objects(["secret.txt", "sums/README.md"], allow_patterns=sent["allow_patterns"]))
     assert kept == ["sums/README.md"]
     assert sent["private"] is True
