@@ -98,11 +98,8 @@ def test_every_epoch_and_end_is_reported_once_by_whichever_process_and_holds_mea
     for _ in range(2):
         report(tiny_study, finished, recorder)
 
-    every = [
-        (run.key, epoch)
-        for run in tiny_study.runs
-        for epoch in (range(run.train.epochs + 1) if run.train is not None else [0])
-    ]
+    epochs = {run.key: run.train.epochs if run.train else 0 for run in tiny_study.runs}
+    every = [(key, epoch) for key, last in epochs.items() for epoch in range(last + 1)]
     assert 0 < reported_first < len(every)
     assert sorted(recorder.logged) == sorted(every)
     assert sorted(recorder.ends) == sorted((run.key, False) for run in tiny_study.runs)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from portal.learners.schedule import TrainingSchedule
 from portal.train_config import TrainConfig
 from sweeps.study.catalogue import STUDIES
-from sweeps.study.context import StudyContext
-from sweeps.study.expand import Study, calibrated_tasks, expand, load_study, read_study
+from sweeps.study.expand import Study, calibrated_tasks, load_study, read_study
 from sweeps.study.study_file import StudyFile
 from tests.support.encoders import save_encoder
 from tests.support.studies import TINY, by_label, load_text
@@ -36,6 +35,7 @@ def test_a_study_lists_every_run_once_with_sources_before_ports_that_name_those_
     assert sorted(methods) == ["base"] + ["lora"] * 4 + ["portal"] * 2 + ["source"] * 2
     assert methods[-2:] == ["portal", "portal"]
     assert len(study.by_key) == len(study.runs) == 9
+    assert StudyFile.model_validate(study.settings.model_dump()) == study.settings
     sources = {run.seed: run.key for run in study.runs if run.method == "source"}
     ports = [run for run in study.runs if run.method == "portal"]
     assert {run.seed: run.source for run in ports} == sources
@@ -63,8 +63,9 @@ def test_a_study_follows_the_papers_recipe_by_default(tmp_path):
     assert lora.train == TrainConfig(lr=1e-4)
 
 
-def test_portallibs_recipe_is_a_key_of_the_study(tmp_path):
-    study = load_text(tmp_path, RECIPE_STUDY + "recipe: portallib-0.2\n")
+def test_portallibs_recipe_is_a_key_of_the_study_and_what_the_study_says_goes_before_it(tmp_path):
+    text = RECIPE_STUDY + "recipe: portallib-0.2\n"
+    study = load_text(tmp_path, text)
 
     runs = {run.method: run for run in study.runs}
     assert {run.seed for run in study.runs} == {0}
@@ -76,6 +77,9 @@ def test_portallibs_recipe_is_a_key_of_the_study(tmp_path):
     for method in ("source", "portal"):
         assert (runs[method].train.schedule, runs[method].train.warmup_ratio) == ("linear", 0.1)
     assert runs["lora"].train == TrainConfig(lr=1e-4)
+    said = text.replace("portal: {}", "portal: {size: null, train: {epochs: 1}}") + "seeds: [4]\n"
+    (port,) = [run for run in load_text(tmp_path, said).runs if run.method == "portal"]
+    assert (port.seed, port.data.size, port.train.epochs, port.train.schedule) == (4, None, 1, "linear")
 
 
 def test_the_recipe_of_many_tasks_takes_as_many_steps_at_every_size(tmp_path):
@@ -89,14 +93,6 @@ def test_the_recipe_of_many_tasks_takes_as_many_steps_at_every_size(tmp_path):
         schedule = TrainingSchedule(run.train, {"fact_qa": 3 if run.data.size == 1 else 40}, joint=True)
         assert schedule.task_steps("fact_qa") == run.train.rounds_per_epoch
         assert schedule.num_evaluations("fact_qa") == 1
-
-
-def test_what_a_study_says_goes_before_its_recipe(tmp_path):
-    text = RECIPE_STUDY.replace("portal: {}", "portal: {size: null, train: {epochs: 1}}")
-    study = load_text(tmp_path, text + "recipe: portallib-0.2\nseeds: [4]\n")
-
-    (port,) = [run for run in study.runs if run.method == "portal"]
-    assert (port.seed, port.data.size, port.train.epochs, port.train.schedule) == (4, None, 1, "linear")
 
 
 def test_one_more_seed_keeps_the_keys_of_the_others_which_no_name_and_pack_size_change(tmp_path):
@@ -189,11 +185,6 @@ def test_a_mistake_in_a_study_is_one_line_that_names_it(tmp_path, change, messag
     assert "study.yaml" in told
 
 
-def test_an_unknown_study_name_is_answered_with_the_nearest():
-    with pytest.raises(ValueError, match="unknown study 'dem'; did you mean 'demo'"):
-        load_study("dem")
-
-
 def test_yaml_1_2_floats_are_numbers_and_on_is_text(tmp_path):
     study = load_text(tmp_path, TINY.replace("name: tiny", "name: on").replace("lr: 1e-3", "lr: 5E-4"))
 
@@ -201,30 +192,20 @@ def test_yaml_1_2_floats_are_numbers_and_on_is_text(tmp_path):
     assert {run.train.lr for run in study.runs if run.method == "lora"} == {5e-4}
 
 
-def test_every_study_that_is_shipped_or_lies_beside_its_results_is_well_formed():
+def test_every_study_file_is_well_formed_or_a_record_that_is_refused_and_whose_page_names_the_commit():
     files = [*STUDIES.glob("*.yaml"), *RESULTS.glob("*/*.yaml")]
     assert len(files) >= 38
-    for file in files:
-        if "# A record:" not in file.read_text():
-            assert read_study(file).name == file.stem
-
-
-def test_a_record_of_a_study_is_refused_by_what_is_no_longer_there_and_its_page_names_the_commit():
-    records = [file for file in RESULTS.glob("*/*.yaml") if "# A record:" in file.read_text()]
+    records = [file for file in files if "# A record:" in file.read_text()]
     assert len(records) == 5
-    for file in records:
+    for file in files:
+        if file not in records:
+            assert read_study(file).name == file.stem
+            continue
         with pytest.raises(ValueError, match="is no longer there; commit ea55e6a"):
             read_study(file)
         assert "ea55e6a" in (file.parent / "README.md").read_text()
-
-
-def test_expanding_twice_gives_the_same_keys(study):
-    settings = study.settings
-
-    again = expand(settings, StudyContext.open(settings))
-
-    assert [run.key for run in again.runs] == [run.key for run in study.runs]
-    assert StudyFile.model_validate(settings.model_dump()) == settings
+    with pytest.raises(ValueError, match="unknown study 'dem'; did you mean 'demo'"):
+        load_study("dem")
 
 
 def test_alpha_follows_the_rank_and_the_trunk_follows_the_modules(tmp_path):
@@ -350,23 +331,11 @@ def test_controls_that_know_other_tasks_are_scored_on_the_studys_without_a_row(n
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            ("taught: {targets: [village-qwen3-xs]", "taught: {targets: [village-qwen3-m]"),
-            "is no source of the",
-        ),
+        (("taught: {targets: [village-qwen3-xs]", "taught: {targets: [village-qwen3-m]"), "is no source of"),
         (("tasks: [source-11], size: 48", "tasks: [source-12], size: 48"), "no task 'source-12'"),
-        (
-            ("carried: {", "carried: {latents: portal, "),
-            "no taught or nearest_latent or described method 'portal'",
-        ),
-        (
-            (TAUGHT_AND_CARRIED, "described: {targets: [village-qwen3-xs]}"),
-            "'source' is trained without descriptions; give it an encoder as methods.source.text",
-        ),
-        (
-            ("size: 16, curve: {sizes: [1, 4]}", "size: 16, train: {latent_start: description}"),
-            "methods.taught: 'source' is trained without descriptions",
-        ),
+        (("carried: {", "carried: {latents: portal, "), "or described method 'portal'"),
+        ((TAUGHT_AND_CARRIED, "described: {targets: [village-qwen3-xs]}"), "as methods.source.text"),
+        (("curve: {sizes: [1, 4]}", "train: {latent_start: description}"), "trained without descriptions"),
         (("source: {", "source: {text: {encoder: nowhere}, "), "encoder 'nowhere': no such folder"),
         (("lora: {", "lora: {text: {}, "), "method 'lora' takes no 'text'"),
         (("taught: {", "taught: {seeds: [0], "), "seed 1 has no run of 'taught'"),
@@ -379,23 +348,22 @@ def test_what_new_tasks_cannot_have_is_refused(tmp_path, change, message):
     assert message in refusal(tmp_path, NEW_TASKS.replace(*change))
 
 
-def parents_of(study: Study, methods: tuple[str, ...] = ("carried", "mean_latent")) -> dict[str, list[str]]:
-    """By label of runs of these methods, the labels of what they start from."""
-    return {
-        study.labels[run.key]: [study.labels[key] for key in run.parent_keys]
-        for run in study.runs
-        if run.method in methods
-    }
-
-
 def test_what_trains_nothing_is_in_every_variant_of_what_it_starts_from_unless_it_names_one(tmp_path):
     text = NEW_TASKS.replace("carried: {", "carried: {source: portal-few, latents: taught-few, ")
     text = text.replace("mean_latent: {", "mean_latent: {source: portal-many, ")
 
     named, every = (load_text(tmp_path, each + VARIANTS) for each in (text, NEW_TASKS))
 
-    assert parents_of(named) == {"carried": ["portal-few", "taught-few"], "mean_latent": ["portal-many"]}
-    assert parents_of(every) == {
+    of_named, of_every = (
+        {
+            study.labels[run.key]: [study.labels[key] for key in run.parent_keys]
+            for run in study.runs
+            if run.method in ("carried", "mean_latent")
+        }
+        for study in (named, every)
+    )
+    assert of_named == {"carried": ["portal-few", "taught-few"], "mean_latent": ["portal-many"]}
+    assert of_every == {
         "carried-few": ["portal-few", "taught-few"],
         "carried-many": ["portal-many", "taught-many"],
         "mean_latent-few": ["portal-few"],
