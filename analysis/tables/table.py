@@ -160,9 +160,8 @@ class Table:
     def of(cls, title: str, slug: str, items: Iterable[Item], fields: Fields[Item], **more: Any) -> Self:
         """A row for each item; `more` are the table's other attributes."""
         columns = tuple(Column(name, kind) for name, kind, _ in fields)
-        return cls(
-            title, slug, columns, tuple(tuple(of(each) for *_, of in fields) for each in items), **more
-        )
+        rows = tuple(tuple(value(each) for _, _, value in fields) for each in items)
+        return cls(title, slug, columns, rows, **more)
 
     @property
     def names(self) -> tuple[str, ...]:
