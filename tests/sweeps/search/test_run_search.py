@@ -179,7 +179,7 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
     tmp_path: Path, server: AlertServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweeps.search.run_search.WATCH_S", 0.02)
-    text = LORA.replace("epochs: 3", "epochs: 40").replace("prune: null", "prune: {min_epochs: 2, factor: 2}")
+    text = LORA.replace("epochs: 3", "epochs: 16").replace("prune: null", "prune: {min_epochs: 2, factor: 2}")
     text = text.replace("trials: 6\n  parallel: 3", "trials: 6\n  parallel: 6")
 
     outcome = search(text, tmp_path, server)
@@ -189,8 +189,8 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
     complete = [trial for trial in outcome.trials if trial.state == "complete"]
     assert pruned
     assert complete
-    assert {trial.epoch for trial in complete} == {40}
-    assert all(trial.epoch is not None and trial.epoch < 40 for trial in pruned)
+    assert {trial.epoch for trial in complete} == {16}
+    assert all(trial.epoch is not None and trial.epoch < 16 for trial in pruned)
     store = RunStore(tmp_path / "out")
     failures = [failure for run in store.begun() if (failure := store.failure(run.key)) is not None]
     assert len(pruned) <= len(failures) <= 2 * len(pruned)  # a seed may have ended before
