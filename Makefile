@@ -175,7 +175,7 @@ test-without-ray: venv
 	$(PYTEST) $(PARALLEL) -m 'not ray and not ($(ELSEWHERE))' --junitxml=$(JUNIT)/without-ray.xml
 
 test-with-ray: venv
-	$(PYTEST) -m 'ray and not ($(ELSEWHERE))' --junitxml=$(JUNIT)/with-ray.xml
+	$(PYTEST) -m 'ray and not ($(ELSEWHERE))' --junitxml=$(JUNIT)/with-ray.xml $$(grep -rl --include='*.py' 'mark\.ray' tests)
 
 # All parameters of all tests, with as many faults as PORTAL_CHAOS=1 asks for.
 test-whole: export PORTAL_CHAOS := 1
