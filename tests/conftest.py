@@ -7,6 +7,7 @@ from tests.support.environment import reason_without_gpu, start_patiently, varia
 os.environ.update(variables_for_tests(os.environ))  # before torch is imported
 os.environ.pop("RAY_ADDRESS", None)  # the tests join no cluster that they did not start
 os.environ.pop("RAY_API_SERVER_ADDRESS", None)
+import gc
 import io
 import shutil
 import tempfile
@@ -26,6 +27,12 @@ from tests.support.built import built_once
 from tests.support.command_line import Portal
 from tests.support.studies import TINY, Tables, silent, tables_of
 from tests.support.world import name_bases, write_world
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: collections of garbage, of which packs make many, pass it over."""
+    gc.collect()
+    gc.freeze()
+
 
 SLOW = Path(__file__).parent / "slow.txt"
 """Names of tests that were measured to take more than a second: they are slow, as those with the mark are."""
