@@ -28,6 +28,7 @@ from tests.support.command_line import Portal
 from tests.support.studies import TINY, Tables, silent, tables_of
 from tests.support.world import name_bases, write_world
 
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: collections of garbage, of which packs make many, pass it over."""
     gc.collect()
