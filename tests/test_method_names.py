@@ -35,6 +35,7 @@ match method:
     case "cross_lora":
         marks = {"hypernet": "o"}
 columns = [Column("base", WORD), row["base"], row["source"]]
+fields = [("base", WORD, lambda run: run.base)]
 """
 
     assert sorted(named_methods(ast.parse(code))) == [
@@ -54,9 +55,11 @@ def named_methods(tree: ast.AST) -> Iterator[str]:
 
 
 def column_names(node: ast.AST) -> list[ast.expr]:
-    """The key of a subscript, the title of a Column."""
+    """The key of a subscript, the title of a Column or of a table's field."""
     if isinstance(node, ast.Subscript):
         return [node.slice]
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "Column":
         return node.args[:1]
+    if isinstance(node, ast.Tuple) and len(node.elts) == 3 and isinstance(node.elts[2], ast.Lambda):
+        return node.elts[:1]
     return []
