@@ -60,6 +60,6 @@ def column_names(node: ast.AST) -> list[ast.expr]:
         return [node.slice]
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "Column":
         return node.args[:1]
-    if isinstance(node, ast.Tuple) and len(node.elts) == 3 and isinstance(node.elts[2], ast.Lambda):
+    if isinstance(node, ast.Tuple) and [type(each) for each in node.elts[1:]] == [ast.Name, ast.Lambda]:
         return node.elts[:1]
     return []

@@ -429,7 +429,7 @@ def pair_table(
     rule = RULE_TITLES[comparisons[0].rule] if chosen else "the only epoch scored"
     title = f"{comparisons[0].base}: {comparisons[0].score_name}, {rule}"
     reasons = _pair_reasons(comparisons, pairs, names)
-    return Table.of(title, f"pair-{slug}", pairs, fields, reasons=tuple(reasons))
+    return Table.of(title, f"pair-{slug}", pairs, fields, reasons=reasons)
 
 
 def pair_task_table(
@@ -523,7 +523,7 @@ def variants_table(target: Target) -> Table | None:
         ("training FLOPs", SCIENTIFIC, lambda each: each.cost.train_flops),
     )
     title, slug = f"{target.base}: modules, ranks and widths", f"variants-{target.slug}"
-    return Table.of(title, slug, summaries, fields, reasons=tuple(lift_reasons(comparison, summaries)))
+    return Table.of(title, slug, summaries, fields, reasons=lift_reasons(comparison, summaries))
 
 
 def comparisons_table(target: Target) -> Table | None:

@@ -179,8 +179,8 @@ def _set_table(target: Target, found: NewTasks, tasks: TaskSet) -> Table:
         if place.source_tasks and score.summary.lift.value is None
     ]
     title = f"{target.base}: {len(tasks.tasks)} {tasks.title}, by rows and by source"
-    unlike = tuple(dict.fromkeys(reasons))
-    return Table.of(title, f"{tasks.slug}-{target.slug}", scored, fields, reasons=unlike)
+    slug = f"{tasks.slug}-{target.slug}"
+    return Table.of(title, slug, scored, fields, reasons=dict.fromkeys(reasons))
 
 
 def _of_known_kinds(tasks: TaskSet, place: Place) -> int | None:

@@ -43,7 +43,7 @@ def runs_table(summaries: Sequence[RunSummary], score_name: str) -> Table:
         ("log-loss", NUMBER, lambda each: each.log_loss),
         ("training s", SECONDS, lambda each: each.runs[0].cost.wall_s if each.runs else None),
     )
-    reasons = tuple(f"{each.key}: {each.reason}" for each in summaries if each.score is None and each.reason)
+    reasons = [f"{each.key}: {each.reason}" for each in summaries if each.score is None and each.reason]
     links = {"run": tuple(page_of(each.key) for each in summaries)}
     return Table.of("All runs", "runs", summaries, fields, reasons=reasons, links=links)
 
@@ -129,7 +129,7 @@ def wrong_answers_table(answers: Sequence[ShownAnswer], wrong: int, total: int) 
         title += f", the {len(answers)} furthest off"
     if any(not each.prompt for each in answers):
         reasons.append("prompts and choices: the study was launched by a version that kept no texts")
-    return Table.of(title, "wrong", answers, fields, reasons=tuple(reasons))
+    return Table.of(title, "wrong", answers, fields, reasons=reasons)
 
 
 def contrasts_table(target: Target, pages: str | None = None) -> Table | None:

@@ -157,11 +157,21 @@ class Table:
         object.__setattr__(self, "reasons", tuple(" ".join(reason.split()) for reason in self.reasons))
 
     @classmethod
-    def of(cls, title: str, slug: str, items: Iterable[Item], fields: Fields[Item], **more: Any) -> Self:
-        """A row for each item; `more` are the table's other attributes."""
+    def of(
+        cls,
+        title: str,
+        slug: str,
+        items: Iterable[Item],
+        fields: Fields[Item],
+        *,
+        reasons: Iterable[str] = (),
+        footer: int = 0,
+        links: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Self:
+        """A row for each item."""
         columns = tuple(Column(name, kind) for name, kind, _ in fields)
         rows = tuple(tuple(value(each) for _, _, value in fields) for each in items)
-        return cls(title, slug, columns, rows, **more)
+        return cls(title, slug, columns, rows, tuple(reasons), footer, links or {})
 
     @property
     def names(self) -> tuple[str, ...]:

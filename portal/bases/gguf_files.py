@@ -101,14 +101,6 @@ class GgufFile:
     def architecture(self) -> str:
         return str(self.value("general.architecture"))
 
-    @property
-    def quantisation(self) -> str:
-        """The type in which most of the weights are stored, such as Q4_1; F32, F16 and BF16 are whole."""
-        sizes: dict[str, int] = {}
-        for tensor in self._reader.tensors:
-            sizes[tensor.tensor_type.name] = sizes.get(tensor.tensor_type.name, 0) + int(tensor.n_elements)
-        return max(sizes, key=lambda name: sizes[name])
-
     def check_types(self) -> None:
         """ValueError, naming the tensor and its type, for one that cannot be turned back to numbers."""
         import numpy as np

@@ -285,10 +285,12 @@ def print_summary(tasks: Sequence[str], cosines: Sequence[Sequence[float]], kind
         for i, j in combinations(range(len(tasks)), 2)
         if not math.isnan(cosines[i][j])
     ]
-    alike, others = pairs[:0], pairs[:0]
-    for pair in pairs:
-        one, other = kinds.get(pair[1]), kinds.get(pair[2])
-        (others if one is None or one != other else alike).append(pair)
+
+    def are_alike(one: str, other: str) -> bool:
+        return one in kinds and kinds[one] == kinds.get(other)
+
+    alike = [pair for pair in pairs if are_alike(*pair[1:])]
+    others = [pair for pair in pairs if not are_alike(*pair[1:])]
     groups = {"all pairs": pairs}
     if alike and others:
         groups |= {"pairs of one kind": alike, "other pairs": others}

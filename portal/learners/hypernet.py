@@ -303,10 +303,12 @@ class TextLatents:
             return self.linear(self._mean_TD) + self.own
 
     def leaf(self, step: int) -> Tensor:
-        return self._drawn_step(step)[1]
+        _, leaf = self._drawn_step(step)
+        return leaf
 
     def receive(self, step: int, gradient_TZ: Tensor) -> None:
-        torch.autograd.backward(self._drawn_step(step)[0], gradient_TZ)
+        graph, _ = self._drawn_step(step)
+        torch.autograd.backward(graph, gradient_TZ)
         self._step = None
 
     def drop(self) -> None:

@@ -7,7 +7,6 @@ import huggingface_hub
 import pytest
 
 from portal.cli import main
-from sweeps.gpu_check import world
 from sweeps.gpu_check.check import RECORD
 
 
@@ -32,14 +31,12 @@ def test_this_cpu_passes_all_checks_without_a_download(
     monkeypatch.setenv("PORTAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("sweeps.gpu_check.speed._COUNTS", {"cpu": (1,), "cpu in bf16": (1,)})
-    monkeypatch.setattr(world, "cpu_has_bf16", lambda: False)  # speeds in it are in tests/sweeps/gpu_check
 
     assert main(["gpu-check", "--device", "cpu", "--shape", "mini-qwen3-xs", "--out", str(tmp_path)]) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert not any(line.startswith("FAIL") for line in lines)
-    assert sum(line.startswith(("PASS", "WARN")) for line in lines) > 22  # WARN: speeds of a busy machine
+    assert sum(line.startswith(("PASS", "WARN")) for line in lines) > 25  # WARN: speeds of a busy machine
     record = json.loads((tmp_path / RECORD).read_text())
     assert record["findings"].keys() == {"gradients", "scores", "resume", "speed"}
     for each in (each for found in record["findings"].values() for each in found):
