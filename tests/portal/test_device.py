@@ -211,9 +211,11 @@ def test_memory_that_steps_on_a_cpu_free_does_not_go_back_to_the_kernel(place: s
         return int(subprocess.check_output(command, env=os.environ | environment, text=True))
 
     ours = {"MALLOC_ARENA_MAX": "1"} if place == "thread" else {}
-    few = 0.25 * page_faults()
-    # What other threads of a process allocate in between can only add to them.
-    assert any(page_faults("prepared", **ours) < few for _ in range(3))
+    returned = max(page_faults() for _ in range(2))
+    kept = [page_faults("prepared", **ours)]
+    while min(kept) >= 0.25 * returned and len(kept) < 5:  # other threads' allocations can only add to them
+        kept.append(page_faults("prepared", **ours))
+    assert min(kept) < 0.25 * returned, f"page faults: {kept}, without the setting {returned}"
 
 
 def test_a_process_may_fill_its_share_of_a_gpu_but_for_what_libraries_take(
