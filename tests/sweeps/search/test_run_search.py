@@ -93,16 +93,26 @@ def command_for(text: str, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.slow
-def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_is_trained(
-    tmp_path: Path, server: AlertServer
-) -> None:
-    outcome = search(LORA, tmp_path, server)
-    assert search(LORA, tmp_path, server).trials == outcome.trials
-
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SearchResult]:
+    """A folder in which a search has ended, and its result."""
+    folder = tmp_path_factory.mktemp("tuned")
+    with alert_server() as server:
+        outcome = search(LORA, folder, server)
+        assert search(LORA, folder, server).trials == outcome.trials
     assert [posted["text"] for posted in server.posted] == [  # then nothing was left to do
         "tune: the search ended; 6 trials; 6 complete, 0 pruned, 0 fail",
     ]
+    return folder, outcome
+
+
+@pytest.mark.slow
+def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_is_trained(
+    tuned: tuple[Path, SearchResult],
+) -> None:
+    folder, outcome = tuned
+    out = folder / "out"
+
     assert [trial.state for trial in outcome.trials] == ["complete"] * 6
     values = [trial.value for trial in outcome.trials]
     assert values == sorted(values)
@@ -110,7 +120,7 @@ def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_
     best = load_study(outcome.best)
     assert best.name == "tune-best"
     assert {*best.settings.methods} == {"base", "lora"}
-    store = RunStore(tmp_path / "out")
+    store = RunStore(out)
     tables = [
         read_table(store.run_folder(run.key) / "results.parquet", RESULTS)
         for run in best.runs
@@ -120,15 +130,15 @@ def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_
     losses = [row["log_loss"] for row in rows if (row["split"], row["epoch"]) == ("validation", 3)]
     assert len(losses) == 4
     assert sum(losses) / 4 == pytest.approx(values[0])
-    again = run_study(best, tmp_path / "out", executor="local", console=silent())
+    again = run_study(best, out, executor="local", console=silent())
     assert (again.is_done, again.trained) == (True, 1)  # the base, which the search had no use for
     stored = optuna.load_study(study_name="tune", storage=outcome.storage)
     assert len(stored.trials) == 6
     assert stored.best_value == values[0]
     assert outcome.record.unknown == "6 complete trials are too few, it takes 12"
     assert outcome.record.logarithmic == ("lora.train.lr",)
-    assert read_search(tmp_path / "out" / "search") == outcome.record
-    findings = load_findings(collect_snapshot(best.manifest, tmp_path / "out"))
+    assert read_search(out / "search") == outcome.record
+    findings = load_findings(collect_snapshot(best.manifest, out))
     assert findings.search == outcome.record
     titles = [section.title for section in study_document(findings, ReportOptions(title="t")).sections]
     assert titles[0] == "Which setting mattered"
@@ -136,11 +146,8 @@ def test_a_trials_value_is_its_validation_mean_and_the_best_one_is_a_study_that_
 
 @pytest.mark.slow
 def test_a_search_broken_off_again_and_again_makes_the_same_trials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tuned: tuple[Path, SearchResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "broken").mkdir()
-    expected = search(LORA, tmp_path / "whole")
     step, taken, breaks = Pack.step, 0, 0
 
     def break_off(pack: Pack) -> int:
@@ -155,23 +162,13 @@ def test_a_search_broken_off_again_and_again_makes_the_same_trials(
     found = None
     while found is None:
         try:
-            found = search(LORA, tmp_path / "broken")
+            found = search(LORA, tmp_path)
         except Interruption:
             breaks += 1
             assert breaks < 50
 
     assert breaks >= 2
-    assert found.trials == expected.trials
-
-
-@pytest.mark.slow
-def test_a_port_is_searched_with_its_source_and_what_trials_share_is_trained_once(tmp_path: Path) -> None:
-    outcome = search(PORT, tmp_path)
-
-    settings = {tuple(trial.settings.items()) for trial in outcome.trials}
-    sources = {trial.settings["source.adapter.rank"] for trial in outcome.trials}
-    trained = [path for path in (tmp_path / "out" / "runs").iterdir() if (path / "DONE.json").is_file()]
-    assert len(trained) == len(settings) + len(sources)
+    assert found.trials == tuned[1].trials
 
 
 @pytest.mark.slow
@@ -179,8 +176,8 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
     tmp_path: Path, server: AlertServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweeps.search.run_search.WATCH_S", 0.02)
-    text = LORA.replace("epochs: 3", "epochs: 16").replace("prune: null", "prune: {min_epochs: 2, factor: 2}")
-    text = text.replace("trials: 6\n  parallel: 3", "trials: 6\n  parallel: 6")
+    text = LORA.replace("epochs: 3", "epochs: 16").replace("parallel: 3", "parallel: 6")
+    text = text.replace("prune: null", "prune: {min_epochs: 2, factor: 2}")
 
     outcome = search(text, tmp_path, server)
 
@@ -240,7 +237,7 @@ def test_a_method_with_an_empty_part_can_be_searched(tmp_path: Path) -> None:
 def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = command_for(LORA, tmp_path)
+    command = command_for(LORA.replace("trials: 6\n  parallel: 3", "trials: 2\n  parallel: 2"), tmp_path)
 
     def lose(state: PackCheckpoint, learner: Learner, check_permit: Callable[[], None], *, log: str) -> None:
         store = RunStore(tmp_path / "out")
@@ -250,26 +247,32 @@ def test_a_trial_whose_worker_is_lost_goes_on_with_the_same_command(
         patch.setattr(PackCheckpoint, "finish", lose)
         assert main(command) == 3
     printed = capsys.readouterr()
-    assert "3 trials; 0 complete, 0 pruned, 0 fail, 3 not ended" in printed.out
-    assert "trials 0, 1, 2 lost their workers" in printed.err
+    assert "2 trials; 0 complete, 0 pruned, 0 fail, 2 not ended" in printed.out
+    assert "trials 0, 1 lost their workers" in printed.err
 
     assert main(command) == 0
-    assert "6 trials; 6 complete" in capsys.readouterr().out
+    assert "2 trials; 2 complete" in capsys.readouterr().out
 
 
-def test_another_search_of_that_name_is_refused_and_more_trials_are_not(
+@pytest.mark.slow
+def test_a_port_is_searched_with_its_source_further_trials_train_what_is_new_and_another_search_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = PORT.replace("trials: 4", "trials: 1")
+    small, out = PORT.replace("trials: 4", "trials: 1"), tmp_path / "out"
     search(small, tmp_path)
 
-    assert main([*command_for(small, tmp_path), "--trials", "2"]) == 0
+    assert main([*command_for(small, tmp_path), "--trials", "4"]) == 0
     printed = capsys.readouterr().out
     assert main(command_for(small.replace("eval_size: 4", "eval_size: 5"), tmp_path)) == 2
 
-    assert "search tune-port: 2 trials; 2 complete, 0 pruned, 0 fail" in printed
-    assert f"portal sweep run {tmp_path / 'out' / 'search' / 'best.yaml'} --out {tmp_path / 'out'}" in printed
+    assert "search tune-port: 4 trials; 4 complete, 0 pruned, 0 fail" in printed
+    assert f"portal sweep run {out / 'search' / 'best.yaml'} --out {out}" in printed
     assert "holds trials of 'tune-port' with other settings" in capsys.readouterr().err
+    record = read_search(out / "search")
+    assert record is not None
+    settings = {tuple(trial.settings.items()) for trial in record.trials}
+    sources = {trial.settings["source.adapter.rank"] for trial in record.trials}
+    assert len(list(out.glob("runs/*/DONE.json"))) == len(settings) + len(sources)
 
 
 def test_the_best_study_finds_the_searchs_task_file_from_anywhere(
@@ -279,7 +282,11 @@ def test_the_best_study_finds_the_searchs_task_file_from_anywhere(
     (tmp_path / "elsewhere").mkdir()
     rows = [{"prompt": f"{n} + 1 =", "choices": [f" {n + 1}", f" {n + 2}"], "gold": 0} for n in range(40)]
     (tmp_path / "study" / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    text = LORA.replace("[fact_qa, counting]", "[sums.jsonl]").replace("trials: 6", "trials: 1")
+    text = (
+        LORA.replace("[fact_qa, counting]", "[sums.jsonl]")
+        .replace("trials: 6", "trials: 1")
+        .replace("epochs: 3", "epochs: 1")
+    )
     monkeypatch.chdir(tmp_path / "elsewhere")
 
     found = search(text, tmp_path / "study")
