@@ -1,10 +1,13 @@
 """Steps of processes beside each other are held to one's; they meet, and wait for none that has failed."""
 
+import json
 import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ import torch
 from portal.bases.files import resolve
 from portal.config import DeviceKind
 from portal.device import usable_cores
+from portal.storage.atomic import write_json_atomic
 from sweeps.gpu_check import neighbours
 from sweeps.gpu_check.finding import Finding
 from sweeps.gpu_check.neighbours import (
@@ -44,16 +48,6 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Check:
         return check_neighbours(steps_on_xs(kind), len(times))
 
     return found
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(usable_cores() < 2, reason="two workers need two cores")
-def test_steps_of_two_processes_are_timed_and_those_of_one() -> None:
-    first, second = at_once(2, "cpu", partial(step_times, steps=steps_on_xs(is_random=False)))
-
-    assert (len(first.alone), len(second.alone)) == (2, 0)
-    assert min(*first.alone, first.together, second.together) > 0.001
-    assert 0.1 < first.loss == second.loss
 
 
 def test_workers_that_take_much_from_each_other_are_found(check: Check) -> None:
@@ -98,38 +92,39 @@ def test_a_worker_that_computes_something_else_is_found(
     assert (line.note == "") == (level == "PASS")
 
 
-def late(number: int) -> tuple[int, int, float, float]:
-    """Its process and number of threads, and when it was ready and when all were."""
+def met_and_timed(number: int, *, folder: Path) -> None:
+    """The second process comes late, and fails while the first waits for it; each writes what it saw."""
     time.sleep(0.5 * number)
     ready = time.time()
     meet()
-    return os.getpid(), torch.get_num_threads(), ready, time.time()
-
-
-def fail(number: int) -> None:
-    """The second one does, while the first waits for it."""
+    met = time.time()
+    neighbours._SECONDS = 0.1
+    times = asdict(step_times(number, steps=steps_on_xs(is_random=False)))
+    seen = {"process": os.getpid(), "threads": torch.get_num_threads(), "ready": ready, "met": met, **times}
+    write_json_atomic(folder / f"{number}.json", seen)
     if number == 1:
         raise ValueError(f"process {number} has no room")
     meet()
 
 
 @pytest.mark.slow
-def test_processes_wait_for_the_last_one() -> None:
-    found = at_once(2, "cpu", late)
-
-    assert len({process for process, *_ in found} | {os.getpid()}) == 3
-    assert [threads for _, threads, *_ in found] == [1, 1]
-    assert min(met for *_, met in found) >= max(ready for _, _, ready, _ in found)
-
-
-@pytest.mark.slow
-def test_what_a_process_ends_in_is_raised_here_and_the_others_do_not_wait_for_it() -> None:
+@pytest.mark.skipif(usable_cores() < 2, reason="two workers need two cores")
+def test_two_processes_wait_for_the_last_one_and_time_their_steps_and_none_waits_for_one_that_has_failed(
+    tmp_path: Path,
+) -> None:
     started = time.monotonic()
 
     with pytest.raises(ValueError, match="process 1 has no room"):
-        at_once(2, "cpu", fail)
+        at_once(2, "cpu", partial(met_and_timed, folder=tmp_path))
 
     assert time.monotonic() - started < MEETING_S / 10
+    first, second = (json.loads((tmp_path / f"{number}.json").read_text()) for number in range(2))
+    assert len({first["process"], second["process"], os.getpid()}) == 3
+    assert (first["threads"], second["threads"]) == (1, 1)
+    assert min(first["met"], second["met"]) >= max(first["ready"], second["ready"])
+    assert (len(first["alone"]), len(second["alone"])) == (2, 0)
+    assert min(*first["alone"], first["together"], second["together"]) > 0.001
+    assert 0.1 < first["loss"] == second["loss"]
 
 
 def test_each_process_has_a_gpu_of_those_that_this_one_sees() -> None:
