@@ -1,9 +1,9 @@
 """The table of warnings: which are right, from a study's runs and their artifacts."""
 
+import shutil
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from analysis.stats.result_table import gather_runs
 from benchmarks.reach_table import Taught, gather, render
@@ -17,7 +17,7 @@ from portal.results import RESULTS, read_table
 from sweeps.launch.driver import run_study
 from sweeps.launch.single_run import TrainingFit
 from sweeps.results.snapshot import collect_snapshot
-from sweeps.study.expand import Study, load_study
+from tests.support.studies import load_text, silent
 
 TOY = """
 name: toy
@@ -72,15 +72,11 @@ def test_a_line_counts_warnings_and_those_that_are_right() -> None:
     assert "- Out of reach, no warning: `missed`" in table
 
 
-def run_toy(folder: Path, text: str) -> Study:
-    (folder / "toy.yaml").write_text(text)
-    study = load_study(folder / "toy.yaml")
-    run_study(study, folder / "out", executor="local", console=Console(quiet=True))
-    return study
-
-
-def test_fits_and_scores_are_those_of_the_studys_runs(tmp_path: Path) -> None:
-    study, out = run_toy(tmp_path, TOY), tmp_path / "out"
+def test_fits_and_scores_are_those_of_the_studys_runs_and_without_a_lora_there_are_none(
+    tmp_path: Path,
+) -> None:
+    study, out = load_text(tmp_path, TOY), tmp_path / "out"
+    run_study(study, out, executor="local", console=silent())
 
     found = {item.fit.task: item for item in gather(study, out)}
 
@@ -101,9 +97,8 @@ def test_fits_and_scores_are_those_of_the_studys_runs(tmp_path: Path) -> None:
     with adapted(base, artifact.factors(("room_10",)), artifact.config.adapter.scaling):
         assert item.fit.left == pytest.approx(guess_left(score_rows(base, rows)), rel=1e-6)
 
-
-def test_a_study_without_a_lora_is_refused(tmp_path: Path) -> None:
-    study = run_toy(tmp_path, "\n".join(line for line in TOY.splitlines() if "  lora:" not in line))
-
+    for run in study.runs:
+        if run.method == "lora":
+            shutil.rmtree(out / "runs" / run.key)
     with pytest.raises(ValueError, match="no finished run of method 'lora' on village-qwen3-xs, seed 0"):
-        list(gather(study, tmp_path / "out"))
+        list(gather(study, out))

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from benchmarks.recipe_table import FOLDER, RATES, STUDIES, Line, finish, gather_lines, render
 from sweeps.study.expand import load_study
+from tests.support.studies import load_text, silent
 
 METHOD = """
     size: 8
@@ -75,10 +75,7 @@ def test_what_does_not_hold_is_named() -> None:
 
 @pytest.mark.slow
 def test_a_small_study_ends_in_a_line_for_each_base_alone_and_jointly(tmp_path: Path) -> None:
-    (tmp_path / "toy.yaml").write_text(TOY)
-    study = load_study(str(tmp_path / "toy.yaml"))
-
-    lines = finish(study, tmp_path / "out", Console(quiet=True), executor="local")
+    lines = finish(load_text(tmp_path, TOY), tmp_path / "out", silent(), executor="local")
 
     xs, s = "village-qwen3-xs", "village-qwen3-s"
     assert [(line.base, len(line.trained_on)) for line in lines] == [(xs, 1), (s, 2), (xs, 2)]

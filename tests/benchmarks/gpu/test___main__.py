@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu.__main__ import main
 from benchmarks.table import BEGIN, END
-
-ROOT = Path(__file__).parents[3]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.gpu", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+from tests.support.markdown import ROOT
 
 
-def test_a_shape_that_is_not_known_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
-    done = run("mini-qwen3-xs", "qwen3-8c", "--out", str(tmp_path / "out"))
+def test_a_shape_that_is_not_known_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", "mini-qwen3-xs", "qwen3-8c", "--out", str(out)])
 
-    assert done.returncode == 2
-    assert done.stderr.endswith("error: no base whose sizes are known: 'qwen3-8c'\n")
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit, match="2"):
+        main()
+
+    assert capsys.readouterr().err.endswith("error: no base whose sizes are known: 'qwen3-8c'\n")
+    assert not out.exists()
 
 
 @pytest.mark.nightly
@@ -30,9 +30,9 @@ def test_a_shape_is_measured_beside_peers_and_shown_in_the_page(tmp_path: Path) 
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n{BEGIN}\nold\n{END}\n\nThe end.\n")
 
-    done = run("mini-qwen3-xs", "--out", str(tmp_path / "out"), "--document", str(page))
+    arguments = ["mini-qwen3-xs", "--out", str(tmp_path / "out"), "--document", str(page)]
+    subprocess.run([sys.executable, "-m", "benchmarks.gpu", *arguments], cwd=ROOT, check=True)
 
-    assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((tmp_path / "out" / "mini-qwen3-xs.json").read_text())
     measured = {(point["adapted"], point["learners"]) for point in record["points"]}
     assert len(measured) == len(record["points"]) == 4  # q and v, all modules; one learner, three

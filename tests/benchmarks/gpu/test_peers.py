@@ -30,7 +30,7 @@ def test_questions_of_random_words_are_as_long_as_those_of_the_tasks() -> None:
 @pytest.mark.slow
 @pytest.mark.oracle
 def test_a_step_is_timed_beside_peft_and_portallib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(peers._TURNS, "cpu", 2)
+    monkeypatch.setitem(peers._TURNS, "cpu", 1)
     monkeypatch.setitem(peers._TASKS, "cpu", 1)
 
     lines = list(compare_with_peers("mini-qwen3-xs", CPU))
