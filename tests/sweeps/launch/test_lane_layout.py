@@ -126,7 +126,7 @@ def scarce_cpu(study: Study, folder: Path, *, runs: float) -> Device:
     return replace(CPU, memory_bytes=runs * largest * CPU.memory_bytes / CPU.budget_bytes)
 
 
-def test_workers_on_a_cpu_are_planned_with_their_share_of_it_and_together_do_the_same(
+def test_workers_on_a_cpu_are_planned_with_their_share_of_it_and_together_do_the_same_those_on_gpus_have_one(
     tiny_study: Study, tmp_path: Path
 ) -> None:
     one, two = (read_lane_plan(tiny_study, tmp_path, CPU, [slots]) for slots in (1, 2))
@@ -138,6 +138,8 @@ def test_workers_on_a_cpu_are_planned_with_their_share_of_it_and_together_do_the
     alone = sum(each.hours for each in one.plan.forecasts)
     assert 1.9 * alone < shared < 3 * alone  # rates are halved; smaller packs share fewer launches
     assert shared / 2 <= (two.plan.schedule(2).makespan - START_S) / 3600 < shared
+    plan, layout = read_lane_plan(tiny_study, tmp_path, GPU, [2, 2])
+    assert (plan.device, layout.num_workers) == (GPU, 4)
 
 
 def test_memory_and_packs_limit_the_workers_who_compute_no_faster_for_the_cores_that_are_left(
@@ -156,29 +158,18 @@ def test_memory_and_packs_limit_the_workers_who_compute_no_faster_for_the_cores_
     assert plan.device.flops == CPU.flops / 64
 
 
-@pytest.mark.parametrize("nodes", [[2], [2, 2], [3, 1]])
-def test_a_team_on_cpus_has_room_on_one_of_them(tmp_path: Path, nodes: list[int]) -> None:
-    plan, layout = team_plan(tmp_path, CPU, nodes)
-
-    assert layout.team_size == 2
-    assert 1 <= layout.teams <= sum(room // 2 for room in nodes)
-    assert plan.device.flops == CPU.flops / max(nodes)
-
-
-def test_a_team_stays_whole_where_memory_is_short_and_the_plan_says_that_it_is(
+def test_a_team_on_cpus_has_room_on_one_of_them_and_stays_whole_where_memory_is_short_as_the_plan_says(
     tiny_study: Study, tmp_path: Path
 ) -> None:
-    plan, layout = team_plan(tmp_path, scarce_cpu(tiny_study, tmp_path, runs=0.1), [4])
+    for nodes in ([2], [2, 2], [3, 1]):
+        plan, layout = team_plan(tmp_path, CPU, nodes)
+        assert layout.team_size == 2
+        assert 1 <= layout.teams <= sum(room // 2 for room in nodes)
+        assert plan.device.flops == CPU.flops / max(nodes)
 
+    plan, layout = team_plan(tmp_path, scarce_cpu(tiny_study, tmp_path, runs=0.1), [4])
     assert (layout.teams, layout.team_size) == (1, 2)
     assert any(each.memory_bytes > plan.device.budget_bytes for each in plan.forecasts)
-
-
-def test_each_worker_on_gpus_has_its_own(tiny_study: Study, tmp_path: Path) -> None:
-    plan, layout = read_lane_plan(tiny_study, tmp_path, GPU, [2, 2])
-
-    assert plan.device == GPU
-    assert layout.num_workers == 4
 
 
 def test_a_finished_study_has_a_plan_wherever_it_ran(

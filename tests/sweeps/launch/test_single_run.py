@@ -23,7 +23,6 @@ from sweeps.launch.single_run import (
     SingleRun,
     TrainingFit,
     TrainRequest,
-    finish_run,
     source_run,
     teach_run,
     training_fits,
@@ -104,38 +103,29 @@ def test_training_rows_that_leave_a_guess_are_out_of_reach() -> None:
     assert within == [True, True, False, False, False]
 
 
-def test_the_fit_is_that_of_the_rows_that_were_trained_on(
-    world: Path, new_tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_fit_is_that_of_the_rows_that_were_trained_on_and_a_task_out_of_reach_is_warned_of_and_no_other(
+    world: Path, new_tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
-    suite, tasks = open_suite(None, ("totals",), data=str(new_tasks))
-    request = TrainRequest(suite, tasks, examples=4, epochs=1, out=tmp_path)
-    single = teach_run(world / "source" / "artifact" / "tiny-llama", "tiny-llama", request)
-    finish_run(single, tmp_path)
-
-    assert list(training_fits(single, tmp_path, device="cpu")) == []  # four rows tell nothing
+    command = f"teach {world / 'source'} --tasks totals --data data --no-base --examples 4 --epochs 1"
+    out, told = tmp_path / "taught", []
     monkeypatch.setattr(single_run, "MIN_ROWS", 4)
-    (fit,) = training_fits(single, tmp_path, device="cpu")
+    for reach in (0.0, 10.0):
+        monkeypatch.setattr(single_run, "REACH", reach)
+        told.append(portal(f"{command} --on tiny-llama --out taught").err)
+    suite, tasks = open_suite(None, ("totals",), data=str(new_tasks))
+    request = TrainRequest(suite, tasks, examples=4, epochs=1, out=out)
+    single = teach_run(world / "source" / "artifact" / "tiny-llama", "tiny-llama", request)
+    (fit,) = training_fits(single, out, device="cpu")
 
-    table = read_cache(next((tmp_path / "rows").iterdir()))
-    base, artifact = load_base("tiny-llama"), Artifact.load(tmp_path / "artifact")
+    warning = "totals: the core seems unable to express it: its own 4 training rows are not fitted"
+    assert warning in told[0]
+    assert "unable to express" not in told[1]
+    table = read_cache(next((out / "rows").iterdir()))
+    base, artifact = load_base("tiny-llama"), Artifact.load(out / "artifact")
     rows = calibration_rows(table.rows("totals", "train"), 4, request.seed)
     with adapted(base, artifact.factors(("totals",)), artifact.config.adapter.scaling):
         expected = guess_left(score_rows(base, rows))
     assert (fit.task, fit.num_rows) == ("totals", 4)
     assert fit.left == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.usefixtures("new_tasks")
-def test_the_command_warns_of_a_task_out_of_reach_and_of_no_other(
-    world: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
-) -> None:
-    command = f"teach {world / 'source'} --tasks totals --data data --no-base --examples 4 --epochs 1"
-    monkeypatch.setattr(single_run, "MIN_ROWS", 4)
-    told = []
-    for reach in (0.0, 10.0):
-        monkeypatch.setattr(single_run, "REACH", reach)
-        told.append(portal(f"{command} --on tiny-llama --out taught").err)
-
-    warning = "totals: the core seems unable to express it: its own 4 training rows are not fitted"
-    assert warning in told[0]
-    assert "unable to express" not in told[1]
+    monkeypatch.setattr(single_run, "MIN_ROWS", 5)
+    assert list(training_fits(single, out, device="cpu")) == []  # four rows tell nothing
