@@ -19,7 +19,7 @@ from rich.console import Console
 
 from portal.storage.paths import Folder
 from sweeps.launch.driver import LaunchResult, launch_result, run_study
-from sweeps.launch.executors import EXECUTORS, ExecutorName, LaneRound, Local, Resources, Wanted
+from sweeps.launch.executors import EXECUTORS, LaneRound, Local, Resources, Wanted
 from sweeps.planning import checks
 from sweeps.planning.devices import GPUS, Device
 from sweeps.planning.plan import plan_study
@@ -31,7 +31,7 @@ from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.worker.job import log_path
 from tests.support.command_line import Portal
-from tests.support.studies import COMMAND, TINY, Tables, assert_same, silent, tables_of, wait_for
+from tests.support.studies import COMMAND, TINY, Tables, assert_same, load_text, silent, tables_of, wait_for
 
 
 def on_cpu(study: Study) -> Study:
@@ -77,16 +77,6 @@ def test_counts_are_those_of_the_runs_that_the_launch_tried_and_a_port_names_its
     assert [failure.cause for failure in alone.failures] == ["gone"]
 
 
-def test_what_a_launch_ran_is_recorded_and_a_plan_of_it_is_empty(
-    unbroken: tuple[Path, Tables], tiny_study: Study
-) -> None:
-    out, _ = unbroken
-
-    assert plan_study(tiny_study, out).packs == ()
-    recorded = PackStore(out).recorded_packs()
-    assert sorted(key for members in recorded.values() for key in members) == sorted(tiny_study.by_key)
-
-
 def test_a_launch_again_meets_the_packs_of_the_one_before_tries_lost_runs_and_is_silent_without_a_console(
     finished: Path,
     tiny_study: Study,
@@ -94,8 +84,10 @@ def test_a_launch_again_meets_the_packs_of_the_one_before_tries_lost_runs_and_is
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     store, packs = RunStore(finished), PackStore(finished)
+    assert plan_study(tiny_study, finished).packs == ()
     gone, lost = (run.key for run in tiny_study.runs if run.method == "lora" and run.data.size == 8)
     recorded = packs.recorded_packs()
+    assert sorted(key for members in recorded.values() for key in members) == sorted(tiny_study.by_key)
     for key in (gone, lost):
         shutil.rmtree(store.run_folder(key))
     store.mark_failed(lost, "its worker died twice", log_path(finished, 0), lost=True)
@@ -119,31 +111,63 @@ sys.exit(not outcome.is_done)
 SECRET = "hf_notForAnyFileNorLog0123456789"
 
 
+@pytest.fixture(scope="module")
+def one_pack(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Tables]:
+    """A study that one lane trains for a while, its file, and its tables where nothing disturbs it."""
+    folder = tmp_path_factory.mktemp("one")
+    text = TINY[: TINY.index("methods:")] + "methods: {lora: {size: 8, train: {epochs: 24}}}\n"
+    study = load_text(folder, text)
+    assert run_study(study, folder / "out", executor="local").is_done
+    return study, folder / "study.yaml", tables_of(study, folder / "out")
+
+
+def worker_in(out: Path, *, but: int = 0) -> int:
+    """The process of a lane that is at work, another one than `but`."""
+    at_work = wait_for(
+        lambda: {lane.get("pid", but) for lane in read_progress(out)} - {but}, "a lane at work"
+    )
+    return at_work.pop()
+
+
 @pytest.mark.ray
-@pytest.mark.parametrize("executor", ["train", "plain"])
-def test_a_killed_worker_comes_back_and_the_tables_are_the_same(
-    executor: ExecutorName,
-    ray_cluster: str,
-    tiny_study: Study,
-    unbroken: tuple[Path, Tables],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_killed_worker_of_train_comes_back_and_the_tables_are_the_same(
+    ray_cluster: str, one_pack: tuple[Study, Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    study, _, expected = one_pack
     monkeypatch.chdir(tmp_path.parent)
     out = Path(tmp_path.name)  # relative, as `make demo` gives it
     outcomes: list[LaunchResult] = []
     thread = threading.Thread(
-        target=lambda: outcomes.append(run_study(tiny_study, out, executor=executor, console=silent()))
+        target=lambda: outcomes.append(run_study(study, out, executor="train", console=silent()))
     )
     thread.start()
-    progress = wait_for(lambda: [lane for lane in read_progress(tmp_path) if "pid" in lane], "a lane at work")
-    os.kill(progress[0]["pid"], signal.SIGKILL)
+    os.kill(worker_in(tmp_path), signal.SIGKILL)
     thread.join()
 
     (outcome,) = outcomes
-    assert (outcome.is_done, outcome.done) == (True, 9)
-    assert_same(tables_of(tiny_study, tmp_path), unbroken[1])
+    assert (outcome.is_done, outcome.done) == (True, 2)
+    assert_same(tables_of(study, tmp_path), expected)
     assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.ray
+def test_a_killed_plain_worker_comes_back_a_killed_driver_blocks_no_other_and_the_tables_are_the_same(
+    ray_cluster: str, one_pack: tuple[Study, Path, Tables], tmp_path: Path
+) -> None:
+    study, path, expected = one_pack
+    environment = {**os.environ, "RAY_ADDRESS": ray_cluster, "PORTAL_CHECKPOINT_S": "0.1"}
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(path), str(tmp_path)], env=environment)
+    lost = worker_in(tmp_path)
+    os.kill(lost, signal.SIGKILL)
+    worker_in(tmp_path, but=lost)
+    wait_for(lambda: list(tmp_path.glob("packs/*/state/*")), "a checkpoint")
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+
+    outcome = run_study(study, tmp_path, executor="plain", console=silent())
+
+    assert (outcome.is_done, outcome.done) == (True, 2)
+    assert_same(tables_of(study, tmp_path), expected)
 
 
 @pytest.mark.chaos
@@ -184,27 +208,6 @@ def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_table
     assert (out / "logs" / "ray.log") in written
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
     assert SECRET not in log
-
-
-@pytest.mark.ray
-def test_a_killed_driver_leaves_nothing_that_blocks_the_next_and_the_tables_are_the_same(
-    ray_cluster: str,
-    tiny_study: Study,
-    unbroken: tuple[Path, Tables],
-    study_path: Path,
-    tmp_path: Path,
-) -> None:
-    out = tmp_path / "out"
-    environment = {**os.environ, "RAY_ADDRESS": ray_cluster, "PORTAL_CHECKPOINT_S": "0.1"}
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(study_path), str(out)], env=environment)
-    wait_for(lambda: list(out.glob("packs/*/state/*")), "a checkpoint")
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-
-    outcome = run_study(tiny_study, out, executor="plain", console=silent())
-
-    assert (outcome.is_done, outcome.done) == (True, 9)
-    assert_same(tables_of(tiny_study, out), unbroken[1])
 
 
 @pytest.mark.usefixtures("study_path")
@@ -290,14 +293,11 @@ def test_a_large_base_is_refused_on_a_cpu_until_the_device_is_named_for_it(
 
 
 @pytest.mark.usefixtures("study_path")
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
+def test_a_device_that_cannot_be_had_is_refused_in_one_line(portal: Portal) -> None:
+    for options, told in (
         ("--gpus 2", "executor 'local' computes on the CPU; GPUs need Ray's"),
         ("--device cuda", "executor 'local' computes on the CPU; GPUs need Ray's"),
         ("--device cpu --gpus 2", "2 GPUs are wanted with device 'cpu'"),
         ("--device gpu", "unknown 'gpu'"),
-    ],
-)
-def test_a_device_that_cannot_be_had_is_refused_in_one_line(options: str, told: str, portal: Portal) -> None:
-    assert told in portal.refusal(f"sweep run tiny.yaml --out out --executor local {options}")
+    ):
+        assert told in portal.refusal(f"sweep run tiny.yaml --out out --executor local {options}")

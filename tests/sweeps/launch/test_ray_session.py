@@ -116,7 +116,10 @@ def test_gpus_of_nodes_without_cpus_are_not_waited_for_and_told(
 
 
 @pytest.mark.ray
-def test_a_ray_of_this_machine_alone_is_as_able_as_this_machine(ray_cluster: str) -> None:
+def test_a_ray_of_this_machine_alone_is_as_able_as_this_machine_and_nodes_of_a_cluster_are_asked_themselves(
+    ray_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = cpu_has_bf16()
     with cpu_with("amx_bf16"):
         assert nodes_refusing(needs_bf16, "cpu") == {}
         assert nodes_refusing(partial(int, "none"), "cuda") == {}  # no node has a GPU
@@ -124,27 +127,14 @@ def test_a_ray_of_this_machine_alone_is_as_able_as_this_machine(ray_cluster: str
         (host,) = nodes_refusing(needs_bf16, "cpu")
         with pytest.raises(ValueError, match=f"on a CPU, and {re.escape(host)} has neither"):
             check_cpus([BaseRef(name="base", revision="0", precision="bf16")], on_cpus)
-
-
-@pytest.mark.ray
-def test_a_ray_of_this_machine_alone_has_the_gpus_that_it_has(ray_cluster: str, tmp_path: Path) -> None:
     with ray_session(tmp_path, silent(), Wanted("cpu")) as found:
         assert found.device == "cpu"
-
     with (
         pytest.raises(ValueError, match="2 GPUs are wanted, and Ray finds 0 on this machine"),
         ray_session(tmp_path, silent(), Wanted("cuda", 2)),
     ):
         pass
 
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_the_nodes_of_a_cluster_are_asked_themselves(
-    ray_cluster: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
-    able = cpu_has_bf16()
-
     with cpu_with():  # of the driver, which does not count
         assert (nodes_refusing(needs_bf16, "cpu") == {}) == able
