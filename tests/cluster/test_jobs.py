@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.launch.driver import run_study
 from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
-from sweeps.study.expand import Study
+from sweeps.study.expand import load_study
+from tests.support.command_line import Ended, in_new_process
 from tests.support.environment import free_port
-from tests.support.studies import COMMAND, TINY, Tables, assert_same, tables_of, wait_for
+from tests.support.studies import TINY, assert_same, silent, tables_of, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -34,18 +36,17 @@ class Guarded:
     token: str
     environment: dict[str, str]
 
-    def portal(self, *arguments: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Ray reads its authentication once a process: each command has one of its own."""
+    def portal(self, *lines: list[str], token: str | None = None) -> list[Ended]:
+        """How commands end in one process, which reads Ray's authentication once."""
         environment = {**self.environment, "RAY_AUTH_TOKEN": token or self.token}
-        command = [sys.executable, "-c", COMMAND, "cluster", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return in_new_process([["cluster", *line] for line in lines], environment=environment)
 
-    def submit(self, study: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    def submit(self, study: str | Path, out: Path, *more: str) -> list[str]:
         options = ("--address", self.dashboard, "--out", str(out), "--executor", "plain", *more)
-        return self.portal("submit", study, *options)
+        return ["submit", str(study), *options]
 
-    def log(self, job: str, *more: str) -> subprocess.CompletedProcess[str]:
-        return self.portal("logs", job, "--address", self.dashboard, *more)
+    def log(self, job: str) -> list[str]:
+        return ["logs", job, "--address", self.dashboard, "--follow"]
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +81,8 @@ def guarded() -> Iterator[Guarded]:
         assert head.poll() is None, (folder / "start.log").read_text()
         yield Guarded(dashboard, f"127.0.0.1:{port}", token, environment)
     finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        try:
-            head.wait(5)
-        except subprocess.TimeoutExpired:  # it gives its workers half a minute
-            os.killpg(head.pid, signal.SIGKILL)
-            head.wait()
+        os.killpg(head.pid, signal.SIGKILL)  # asked to end, it gives its workers half a minute
+        head.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -108,19 +105,56 @@ def answers(dashboard: str) -> bool:
     return True
 
 
-def test_a_study_file_travels_to_the_cluster_and_its_log_and_tables_come_back(
-    guarded: Guarded, study_path: Path, tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path
+OWN = """
+name: own
+tasks: [own/routing.jsonl]
+targets: [mini-qwen3-xs]
+seeds: [0]
+methods:
+  base: {}
+  lora: {size: 4, train: {epochs: 1}}
+"""
+
+
+def test_a_study_and_its_task_files_travel_to_the_cluster_its_log_and_tables_come_back_and_faults_are_lines(
+    guarded: Guarded, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
+    out, path = tmp_path / "out", tmp_path / "own.yaml"
+    (tmp_path / "own").mkdir()
+    rows = [
+        {"prompt": f"{n}?", "choices": ["left", "right"], "gold": n % 2, "split": split}
+        for n, split in enumerate(["train", "validation", "test"] * 4)
+    ]
+    (tmp_path / "own" / "routing.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path.write_text(OWN)
+    study, wait = load_study(path), ["wait", "--address", guarded.address, "--timeout", "1", "--nodes"]
 
-    done = guarded.submit(str(study_path), out, "--follow", "--tracker", "tensorboard")
+    unwritable, done, there, missing = guarded.portal(
+        guarded.submit("demo", Path("/proc/portal")),
+        guarded.submit(path, out, "--follow", "--tracker", "tensorboard"),
+        [*wait, "1"],
+        [*wait, "2"],
+    )
+    job = unwritable.out.strip()
+    (log,) = guarded.portal(guarded.log(job))
+    (refused,) = guarded.portal(guarded.submit("demo", tmp_path / "refused"), token="0" * 64)
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "study tiny: 9 of 9 runs done, 9 trained now" in done.stdout
-    assert_same(tables_of(tiny_study, out), unbroken[1])
-    assert {path.name for path in (out / "trackers" / "tensorboard").iterdir()} == set(tiny_study.by_key)
+    assert done.code == 0, done.out + done.err
+    assert "study own: 2 of 2 runs done, 2 trained now" in done.out
+    run_study(study, tmp_path / "alone", executor="local", console=silent())
+    assert_same(tables_of(study, out), tables_of(study, tmp_path / "alone"))
+    assert {path.name for path in (out / "trackers" / "tensorboard").iterdir()} == set(study.by_key)
     written = [path.read_bytes() for path in out.rglob("*") if path.is_file()]
-    assert not any(guarded.token.encode() in data for data in [*written, done.stdout.encode()])
+    assert not any(guarded.token.encode() in data for data in [*written, done.out.encode()])
+    assert log.code == 3
+    assert "portal: /proc/portal" in log.out
+    assert log.err == f"portal: job {job}: failed\n"
+    assert refused.code == 2
+    (line,) = refused.err.splitlines()
+    assert line.startswith(f"portal: {guarded.dashboard}: it asks for a token")
+    assert (there.code, there.out) == (0, "1 of 1 nodes\n"), there.err
+    assert missing.code == 2
+    assert "1 of 2 nodes have joined after 1 s" in missing.err
 
 
 @pytest.mark.chaos
@@ -129,64 +163,15 @@ def test_a_stopped_job_continues_when_it_is_submitted_again(
 ) -> None:
     study_path.write_text(TINY.replace("epochs: 2", "epochs: 40"))
     out = tmp_path / "out"
-    first = guarded.submit(str(study_path), out).stdout.strip()
-    try:
-        wait_for(lambda: list(out.glob("runs/*/DONE.json")), "a finished run", patience_s=60)
-    except AssertionError:
-        pytest.fail(guarded.log(first).stdout)
+    (submitted,) = guarded.portal(guarded.submit(study_path, out))
+    first = submitted.out.strip()
+    wait_for(lambda: list(out.glob("runs/*/DONE.json")), "a finished run", patience_s=60)
 
-    stopped = guarded.portal("stop", first, "--address", guarded.dashboard)
-    log = guarded.log(guarded.submit(str(study_path), out).stdout.strip(), "--follow")
-
-    assert stopped.stdout == f"{first}: stopped\n", stopped.stderr
-    assert log.returncode == 0, log.stdout + log.stderr
-    assert "9 of 9 runs done" in log.stdout
-    assert "9 trained now" not in log.stdout
-
-
-def test_task_files_travel_with_the_study_that_names_them(guarded: Guarded, tmp_path: Path) -> None:
-    (tmp_path / "own").mkdir()
-    rows = [
-        {"prompt": f"{n}?", "choices": ["left", "right"], "gold": n % 2, "split": split}
-        for n, split in enumerate(["train", "validation", "test"] * 4)
-    ]
-    (tmp_path / "own" / "routing.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    study = tmp_path / "own.yaml"
-    study.write_text(
-        "name: own\ntasks: [own/routing.jsonl]\ntargets: [mini-qwen3-xs]\nseeds: [0]\nmethods: {base: {}}\n"
+    stopped, again = guarded.portal(
+        ["stop", first, "--address", guarded.dashboard], guarded.submit(study_path, out, "--follow")
     )
 
-    done = guarded.submit(str(study), tmp_path / "out", "--follow")
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "study own: 1 of 1 runs done" in done.stdout
-
-
-def test_a_job_that_cannot_write_fails_with_its_line(guarded: Guarded) -> None:
-    job = guarded.submit("demo", Path("/proc/portal")).stdout.strip()
-
-    log = guarded.log(job, "--follow")
-
-    assert log.returncode == 3
-    assert "portal: /proc/portal" in log.stdout
-    assert log.stderr == f"portal: job {job}: failed\n"
-
-
-def test_without_the_token_nothing_is_submitted(guarded: Guarded, tmp_path: Path) -> None:
-    options = ("--address", guarded.dashboard, "--out", str(tmp_path / "out"))
-
-    refused = guarded.portal("submit", "demo", *options, token="0" * 64)
-
-    assert refused.returncode == 2, refused.stderr
-    (line,) = refused.stderr.splitlines()
-    assert line.startswith(f"portal: {guarded.dashboard}: it asks for a token")
-
-
-def test_waiting_for_nodes_ends_when_they_are_there_or_says_how_many_came(guarded: Guarded) -> None:
-    options = ("--address", guarded.address, "--timeout", "2", "--nodes")
-
-    there, missing = (guarded.portal("wait", *options, nodes) for nodes in ("1", "2"))
-
-    assert (there.returncode, there.stdout) == (0, "1 of 1 nodes\n"), there.stderr
-    assert missing.returncode == 2
-    assert "1 of 2 nodes have joined after 2 s" in missing.stderr
+    assert stopped.out == f"{first}: stopped\n", stopped.err
+    assert again.code == 0, again.out + again.err
+    assert "9 of 9 runs done" in again.out
+    assert "9 trained now" not in again.out

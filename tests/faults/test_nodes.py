@@ -50,13 +50,13 @@ def start_cluster() -> Any:
     return made
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head and two more nodes, one CPU each, as processes of this machine."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="pr-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pr-") as folder:
         own = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder, ROOM: str(START_S)}
         for name, value in {**RAY_ENVIRONMENT, **own}.items():
-            patch.setenv(name, value)
+            monkeypatch.setenv(name, value)
         Path(folder, "ray").mkdir()
         made = start_patiently(start_cluster, lambda: None)
         yield made
@@ -83,57 +83,45 @@ with ray_session(Path(sys.argv[1]), console, Wanted("cuda", 3)) as found:
 """
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_launch_waits_for_gpus_that_have_yet_to_join(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # else Ray counts what is hidden here
-    command = [sys.executable, "-c", WAITING, str(tmp_path)]
-    environment = {**os.environ, "RAY_ADDRESS": cluster.address}
-    waiting = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert waiting.stdout is not None
-
-    told, joined = [waiting.stdout.readline()], [cluster.add_node(**NODE, num_gpus=1)]
-    told.append(waiting.stdout.readline())
-    joined.append(cluster.add_node(**NODE, num_gpus=2))
-    rest, error = waiting.communicate()
-    for node in joined:
-        cluster.remove_node(node)
-
-    assert told == [f"waiting for GPUs: {count} of 3 have joined the cluster\n" for count in (0, 1)]
-    if waiting.returncode == 0:  # this machine has a GPU, if fewer than Ray was told
-        assert rest == "3 on cuda\n"
-    else:
-        assert "Ray counts GPUs, and torch can use none; `portal doctor` there says why" in error
-
-
 def lanes_at_work(store: RunStore) -> list[int]:
     return [lane["pid"] for lane in read_progress(store.out) if "pid" in lane]
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_a_study_on_three_nodes_loses_one_gets_another_and_ends_as_on_one(
-    cluster: Any, study_path: Path, tmp_path: Path
+def test_a_study_on_three_nodes_loses_one_gets_another_for_whose_gpus_a_launch_waits_and_ends_as_on_one(
+    cluster: Any, study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # else Ray counts what is hidden here
     study, out = load_study(study_path), tmp_path / "out"
     store = RunStore(out)
     driver = start(study_path, out, cluster.address)
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", WAITING, str(tmp_path / "waiting")],
+        env={**os.environ, "RAY_ADDRESS": cluster.address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_for(lambda: len(lanes_at_work(store)) == 3 or driver.poll() is not None, "three lanes at work")
     wait_for(lambda: list(out.glob("packs/*/state/*")) or driver.poll() is not None, "a checkpoint")
     assert driver.poll() is None, driver.communicate()[1]
     lost = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0]
 
     cluster.remove_node(lost, allow_graceful=False)
-    cluster.add_node(**NODE)
+    assert waiting.stdout is not None
+    told = waiting.stdout.readline()
+    cluster.add_node(**NODE, num_gpus=3)
     _, log = driver.communicate()
+    rest, error = waiting.communicate()
 
     assert driver.returncode == 0, log
     assert_same(tables_of(study, out), unbroken_tables(study, tmp_path))
+    assert told == "waiting for GPUs: 0 of 3 have joined the cluster\n"
+    if waiting.returncode == 0:  # this machine has a GPU, if fewer than Ray was told
+        assert rest == "3 on cuda\n"
+    else:
+        assert "Ray counts GPUs, and torch can use none; `portal doctor` there says why" in error
 
 
 HOLDING = """
