@@ -12,7 +12,7 @@ from sweeps.study.expand import Study
 from tests.support.command_line import Portal
 from tests.support.studies import Tables
 
-EVAL = "eval --base mini-qwen3-s --tasks fact_qa,counting --limit 20"
+EVAL = "eval --base mini-qwen3-s --tasks fact_qa,counting --limit 8"
 
 
 @pytest.fixture
@@ -46,7 +46,11 @@ def test_several_adapters_are_a_line_each_and_a_folder_without_one_is_refused(
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_actors_give_the_scores_of_one_process_and_of_each_adapter_alone_and_refuse_another_bases(
-    ray_cluster: str, adapters: list[str], tmp_path: Path, portal: Portal
+    ray_cluster: str,
+    adapters: list[str],
+    tmp_path: Path,
+    portal: Portal,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = [
         {"prompt": row.prompt, "answer": row.choices[row.gold], "split": split}
@@ -60,7 +64,8 @@ def test_actors_give_the_scores_of_one_process_and_of_each_adapter_alone_and_ref
     actors = portal(command, *adapters, "--json", "--workers", 2).json
     name = next(iter(one_process["adapters"]))
     alone = portal(command, "--adapter", name, "--json").json
-    foreign = portal(EVAL.replace("qwen3-s", "qwen3-m"), *adapters, "--workers", 2, code=2).err
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster)  # there one worker is an actor, too
+    foreign = portal(EVAL.replace("qwen3-s", "qwen3-m"), *adapters, "--workers", 1, code=2).err
 
     assert list(actors["adapters"]) == list(one_process["adapters"])
     assert actors == one_process
