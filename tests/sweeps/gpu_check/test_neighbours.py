@@ -26,9 +26,9 @@ from sweeps.gpu_check.neighbours import (
     check_neighbours,
     meet,
     own_gpu,
-    step_times,
 )
 from sweeps.planning.devices import plain_cpu
+from tests.support.findings import quick_step_times
 
 
 def steps_on_xs(kind: DeviceKind = "cpu", *, is_random: bool = True) -> Steps:
@@ -98,8 +98,7 @@ def met_and_timed(number: int, *, folder: Path) -> None:
     ready = time.time()
     meet()
     met = time.time()
-    neighbours._SECONDS = 0.1
-    times = asdict(step_times(number, steps=steps_on_xs(is_random=False)))
+    times = asdict(quick_step_times(number, steps=steps_on_xs(is_random=False)))
     seen = {"process": os.getpid(), "threads": torch.get_num_threads(), "ready": ready, "met": met, **times}
     write_json_atomic(folder / f"{number}.json", seen)
     if number == 1:
