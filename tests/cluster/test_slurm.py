@@ -98,11 +98,7 @@ def test_a_job_near_its_time_limit_is_requeued_and_continues(slurm: dict[str, st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("waits", "out"),
-    [("sleep 60", None), ("true", None), ("true", "s3://bucket/folder")],
-    ids=["silent", "ended", "store"],
-)
+@pytest.mark.parametrize(("waits", "out"), [("sleep 60", None), ("true", "s3://bucket/folder")])
 def test_a_head_that_does_not_start_ends_the_job_and_leaves_no_token_or_folder_of_a_store(
     waits: str, out: str | None, slurm: dict[str, str], tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def test_a_driver_that_stood_still_cannot_commit_after_another_has_taken_over(
     one_core: None,
 ) -> None:
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.05")
+    monkeypatch.setattr(lease, "REMOTE_WATCH_S", 1.0)
     child = multiprocessing.get_context("fork").Process(target=launch_elsewhere, args=(tiny_study, tmp_path))
     child.start()
     wait_for(lambda: list(tmp_path.glob("packs/*/state/0*")), "a checkpoint")

@@ -69,7 +69,7 @@ def test_families_have_tokenizers_of_their_own_that_keep_any_text_and_only_gemma
 
 @pytest.mark.parametrize("base", BASES)
 def test_a_base_knows_the_facts_of_its_world(base: str) -> None:
-    told, moved = FACTS[world_of(base)]()
+    told, moved = (texts[::7] for texts in FACTS[world_of(base)]())  # some of every relation
 
     assert mean_loss(folder_of(base), told) < mean_loss(folder_of(base), moved) - 0.3
 
@@ -77,9 +77,8 @@ def test_a_base_knows_the_facts_of_its_world(base: str) -> None:
 def facts_of_the_small_world() -> Facts:
     world, rng = build_small_world(), random.Random("facts")
     names = [person.name for person in world.people]
-    told, moved = [], []
-    for person, relation in itertools.product(world.people, mini.RELATIONS):
-        told.append(mini.state_fact(rng, world, person, relation))
+    asked = itertools.product(world.people, mini.RELATIONS)
+    told, moved = [mini.state_fact(rng, world, *each) for each in asked], []
     for text in told:
         name = next(name for name in names if name in text)
         moved.append(text.replace(name, rng.choice([other for other in names if other != name])))
