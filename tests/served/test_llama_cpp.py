@@ -21,7 +21,8 @@ from portal.artifacts.peft_adapter import ARCHITECTURES, write_gguf_adapter
 from portal.bases.base import load_base
 from portal.bases.files import locate
 from tests.support.bases import character_tokenizer, make_model
-from tests.support.model_server import free_port, post, running, serve_python
+from tests.support.environment import free_port
+from tests.support.model_server import post, running, serve_python
 from tests.support.served_adapters import NEW_TOKENS, Served, export_for
 
 pytestmark = [pytest.mark.serve, pytest.mark.timeout(900)]

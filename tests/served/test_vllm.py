@@ -14,7 +14,8 @@ from portal.bases.base import load_base
 from portal.cli import main
 from portal.config import AdapterConfig
 from tests.support.artifacts import export_random
-from tests.support.model_server import free_port, post, running, serve_python
+from tests.support.environment import free_port
+from tests.support.model_server import post, running, serve_python
 from tests.support.served_adapters import NEW_TOKENS, Served, export_for
 from tests.support.toy_multimodal import write_multimodal
 

@@ -52,7 +52,7 @@ def alert_server(status: int = 200, *, waits: bool = False) -> Iterator[AlertSer
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{http.server_port}/hook"
-    thread = threading.Thread(target=http.serve_forever)
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,))  # seconds until it notices its end
     thread.start()
     try:
         yield server

@@ -16,7 +16,7 @@ from tests.support.servers import refusing_hub
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[str]:
-    with refusing_hub() as address:
+    with refusing_hub() as (address, _):
         yield address
 
 
