@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +72,11 @@ def guarded() -> Iterator[Guarded]:
     command = ["ray", "start", "--head", "--block", *(f"--{name}={value}" for name, value in options.items())]
     with (folder / "start.log").open("w") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    dashboard = f"http://127.0.0.1:{dashboard_port}"
     try:
-        wait_for(lambda: head.poll() is not None or answers(dashboard), "the dashboard")
-        wait_for(lambda: head.poll() is not None or listens(agent_port), "the agent, which takes jobs")
+        for each, what in ((dashboard_port, "the dashboard"), (agent_port, "the agent, which takes jobs")):
+            wait_for(lambda port=each: head.poll() is not None or listens(port), what)
         assert head.poll() is None, (folder / "start.log").read_text()
-        yield Guarded(dashboard, f"127.0.0.1:{port}", token, environment)
+        yield Guarded(f"http://127.0.0.1:{dashboard_port}", f"127.0.0.1:{port}", token, environment)
     finally:
         os.killpg(head.pid, signal.SIGKILL)  # asked to end, it gives its workers half a minute
         head.wait()
@@ -89,17 +86,6 @@ def guarded() -> Iterator[Guarded]:
 def listens(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def answers(dashboard: str) -> bool:
-    """Whether it is there, if only to ask for a token."""
-    try:
-        urllib.request.urlopen(f"{dashboard}/api/version", timeout=5)
-    except urllib.error.HTTPError:
-        return True
     except OSError:
         return False
     return True

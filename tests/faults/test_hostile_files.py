@@ -12,7 +12,7 @@ from portal.cli import main
 from portal.storage.paths import file_sha256
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
-from tests.support.command_line import only_line
+from tests.support.command_line import Portal
 from tests.support.studies import Tables
 
 
@@ -44,38 +44,28 @@ def recorded(unbroken: tuple[Path, Tables], tiny_study: Study, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_weights_with_such_a_header_are_refused_in_one_line(
-    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_with_such_a_header_are_refused_in_one_line(recorded: Path, portal: Portal) -> None:
     (recorded / RECORD).unlink()  # as another program writes it, without digests
     for header in HEADERS:
         (recorded / WEIGHTS).write_bytes(header)
 
-        assert main(["export", str(recorded), "--task", "counting", "--out", str(tmp_path / "out")]) == 2
-
-        assert str(recorded / WEIGHTS) in only_line(capsys)
-        assert not (tmp_path / "out").exists()
+        assert f"artifact/{WEIGHTS}" in portal.refusal("export artifact --task counting --out out")
+        assert not Path("out").exists()
 
 
-def test_a_task_whose_name_is_markup_a_path_or_an_option_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_task_whose_name_is_markup_a_path_or_an_option_is_refused(tmp_path: Path, portal: Portal) -> None:
     for name in ("<img src=x onerror=alert(1)>", "..", "-rf", "a b", "x" * 101):
         path = tmp_path / f"{name}.jsonl"
         path.write_text(json.dumps({"prompt": "a", "choices": ["x", "y"], "gold": 0}) + "\n")
 
-        assert main(["tasks", "--tasks", str(path)]) == 2
-
-        assert "is no task name" in only_line(capsys)
+        assert "is no task name" in portal.refusal("tasks --tasks", path)
 
 
-def test_a_tag_in_a_task_file_makes_no_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tag_in_a_task_file_makes_no_object(tmp_path: Path, portal: Portal) -> None:
     path = tmp_path / "task.yaml"
     path.write_text(f"prompt: !!python/object/apply:pathlib.Path.touch [{tmp_path / 'trace'}]\n")
 
-    assert main(["tasks", "--tasks", str(path)]) == 2
-
-    assert str(path) in only_line(capsys)
+    assert str(path) in portal.refusal("tasks --tasks", path)
     assert not (tmp_path / "trace").exists()
 
 
@@ -97,18 +87,12 @@ def test_what_a_failed_run_says_is_text_on_the_page(
 
 
 @pytest.mark.slow
-def test_an_artifact_whose_base_would_lead_out_of_a_folder_is_refused(
-    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_artifact_whose_base_would_lead_out_of_a_folder_is_refused(recorded: Path, portal: Portal) -> None:
     path, record = recorded / CONFIG, json.loads((recorded / RECORD).read_text())
     path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": ".."}))
     record["files"][CONFIG] = file_sha256(path)
     (recorded / RECORD).write_text(json.dumps(record))
-    out = tmp_path / "place" / "out"
-    assert main(["registry", str(tmp_path / "shelf"), "--add", str(recorded)]) == 0
-    capsys.readouterr()
+    portal("registry shelf --add artifact")
 
-    assert main(["adapters", "--registry", str(tmp_path / "shelf"), "--out", str(out)]) == 2
-
-    assert "'..' is no name of a base" in only_line(capsys)
-    assert not list(tmp_path.glob("place/*"))
+    assert "'..' is no name of a base" in portal.refusal("adapters --registry shelf --out place/out")
+    assert not list(Path().glob("place/*"))

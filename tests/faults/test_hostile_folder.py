@@ -10,7 +10,7 @@ from portal.cli import main
 from sweeps.launch.driver import run_study
 from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
-from tests.support.command_line import only_line
+from tests.support.command_line import Portal
 from tests.support.studies import Tables, silent
 
 pytestmark = pytest.mark.slow
@@ -105,15 +105,13 @@ def test_no_command_runs_code_from_an_artifact_an_adapter_or_a_registry(world: P
     assert not trace.exists()
 
 
-def test_a_base_of_pickled_weights_is_refused(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_base_of_pickled_weights_is_refused(world: Path, tmp_path: Path, portal: Portal) -> None:
     base, trace = Path(shutil.copytree(world / "qwen3", tmp_path / "base")), tmp_path / "trace"
     for weights in base.glob("*.safetensors"):
         weights.unlink()
     (base / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(trace)))
 
-    assert main(["eval", "--base", str(base), "--tasks", "sums", "--data", str(world / "data")]) == 2
+    told = portal.refusal("eval --tasks sums --base", base, "--data", world / "data")
 
-    assert "no safetensors weights in this folder" in only_line(capsys)
+    assert "no safetensors weights in this folder" in told
     assert not trace.exists()
