@@ -146,18 +146,6 @@ def test_another_base_is_refused_by_what_differs(artifact: Path) -> None:
         )
 
 
-def test_an_export_replaces_the_same_adapter_and_no_other(artifact: Path, tmp_path: Path) -> None:
-    loaded = Artifact.load(artifact)
-    loaded.export_peft("sums", tmp_path / "adapter")
-    before = (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
-
-    loaded.export_peft("sums", tmp_path / "adapter")
-    with pytest.raises(ValueError, match="holds the adapter of task 'sums' on base 'tiny'"):
-        loaded.export_peft("names", tmp_path / "adapter")
-
-    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == before
-
-
 def test_an_artifact_of_format_2_exports_the_same_adapter(artifact: Path, tmp_path: Path) -> None:
     Artifact.load(artifact).export_peft("sums", tmp_path / "first")
     (artifact / "portal.json").unlink()

@@ -11,10 +11,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from portal.bases import attention
 from portal.bases.attention import CpuInterfaces, attend
-from portal.bases.base import load_base
 from portal.bases.operations import INTERFACES, fuse_operations
 from tests.support.bases import make_base
-from tests.support.precision import in_bf16, needs_bf16
+from tests.support.precision import in_bf16
 
 ROWS, HEADS, SHARED, TOKENS, WIDTH = 3, 6, 3, 17, 16
 LAYER = SimpleNamespace(num_key_value_groups=SHARED, is_causal=True)
@@ -136,15 +135,3 @@ def test_attention_layers_in_bf16_look_it_up() -> None:
             layers = [each for each in base.model.modules() if type(each).__name__.endswith("Attention")]
             tables = [vars(each)["forward"].__func__.__globals__[INTERFACES] for each in layers]
             assert [isinstance(table, CpuInterfaces) for table in tables] == [looks] * base.num_layers
-
-
-@needs_bf16
-def test_a_base_in_bf16_is_loaded_with_it_unless_plain_operations_are_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("PORTAL_OPERATIONS", raising=False)
-
-    assert load_base("mini-qwen3-s", precision="bf16").operations == "fused"
-    assert load_base("mini-qwen3-s").operations == "plain"
-    monkeypatch.setenv("PORTAL_OPERATIONS", "plain")
-    assert load_base("mini-qwen3-s", precision="bf16").operations == "plain"

@@ -20,7 +20,7 @@ from portal.forward.losses import token_log_probs
 from portal.modules import ALL_MODULES
 from tests.support.bases import make_base, random_factors, reads_of
 from tests.support.offload import divide_over_disk
-from tests.support.precision import copy_in_fp32, in_bf16
+from tests.support.precision import copy_in_fp32, in_bf16, needs_bf16
 
 ROUNDING = 2.0**-8
 """Of bf16."""
@@ -179,6 +179,7 @@ def test_a_base_that_is_divided_keeps_what_places_its_parts(tmp_path: Path) -> N
     assert torch.equal(divided.model(ids).logits, whole.model(ids).logits)
 
 
+@needs_bf16
 def test_they_are_fused_on_a_gpu_and_in_bf16_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -187,6 +188,7 @@ def test_they_are_fused_on_a_gpu_and_in_bf16_unless_the_user_says_otherwise(
         fused = on_gpu or dtype == torch.bfloat16
         assert usual_operations(dtype, on_gpu=on_gpu) == ("fused" if fused else "plain")
     assert load_base("mini-qwen3-xs").operations == "plain"
+    assert load_base("mini-qwen3-xs", precision="bf16").operations == "fused"
     assert load_base("mini-qwen3-xs", operations="fused").operations == "fused"
 
     monkeypatch.setenv("PORTAL_OPERATIONS", "plain")

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from portal.artifacts.artifact import Artifact
-from portal.artifacts.artifact_files import core_sha256
 from portal.results import RESULTS, read_table
 from tests.support.bases import TASKS
 from tests.support.command_line import Portal
@@ -19,12 +18,6 @@ def teach(world: Path, new_tasks: Path) -> str:
     """The command that teaches `totals`, in the folder `data`, to the source."""
     command = f"teach {world}/source --tasks totals --data {new_tasks.name} --out taught"
     return f"{command} --examples 4 --epochs 1 --on tiny-llama"
-
-
-@pytest.fixture
-def taught(portal: Portal, teach: str) -> Path:
-    portal(f"{teach} --no-base")
-    return Path("taught")
 
 
 def run_folder() -> tuple[Path, dict[str, Any]]:
@@ -57,21 +50,18 @@ def test_a_taught_artifact_has_its_old_tasks_and_the_new_one(portal: Portal, tea
     assert found["lineage"]["method"] == "taught"
 
 
-def test_a_taught_task_is_exported_scored_and_ported(taught: Path, portal: Portal) -> None:
-    score = "eval --base tiny-llama --tasks totals --data data --json"
-
+def test_a_taught_task_is_exported_scored_and_ported_and_an_earlier_port_has_it_without_a_row_of_it(
+    world: Path, teach: str, portal: Portal
+) -> None:
+    portal(f"{teach} --no-base")
+    ported, score = world / "ported", "eval --base tiny-llama --tasks totals --data data --json"
     generated = portal(f"{score} --artifact taught").json["macro"]
-    portal("export taught --task totals --out adapter")
-    assert portal(f"{score} --adapter adapter").json["macro"] == generated
-
+    portal("export taught --task totals --out own")
+    assert portal(f"{score} --adapter own").json["macro"] == generated
     port = "port taught --to tiny-gemma3 --out ported --data data --examples 4 --epochs 1 --no-base"
     assert " 4 " in portal(port).lines[1]  # tasks that are scored
 
-
-def test_a_port_has_the_taught_task_without_a_row_of_it(world: Path, taught: Path, portal: Portal) -> None:
-    ported = world / "ported"
-    score = "eval --base tiny-gemma3 --tasks totals --data data --json"
-
+    score = score.replace("tiny-llama", "tiny-gemma3")
     carried = portal(f"{score} --artifact {ported} --latents taught").json["macro"]
     portal(f"export {ported} --latents taught --out adapter --task totals --check")
     assert portal(f"{score} --adapter adapter").json["macro"] == carried
@@ -101,23 +91,6 @@ def test_a_port_has_the_taught_task_without_a_row_of_it(world: Path, taught: Pat
 
     assert "has no task 'totals'" in portal.refusal(f"export {ported} --task totals --out adapter")
     assert "name it with --artifact" in portal.refusal(f"{score} --latents taught")
-
-
-def test_latents_of_another_core_are_refused_by_its_digest_and_nothing_is_written(
-    world: Path, taught: Path, portal: Portal
-) -> None:
-    train = f"train --source tiny-llama --tasks {','.join(TASKS)} --data {world}/data --out other"
-    portal(f"{train} --rank 2 --examples 4 --epochs 1 --no-base")
-    artifacts = (taught / "artifact", Path("other/artifact/tiny-llama"))
-    digests = [core_sha256(Artifact.load(folder).tensors)[:12] for folder in artifacts]
-
-    for command in (
-        "export other --latents taught --task totals --out adapter",
-        "eval --artifact other --latents taught --base tiny-llama --tasks totals --data data",
-    ):
-        refusal = portal.refusal(command)
-        assert all(f"the core {digest}" in refusal for digest in digests)
-    assert not Path("adapter").exists()
 
 
 def test_what_cannot_be_taught_is_refused_in_one_line_and_leaves_nothing(

@@ -96,11 +96,3 @@ def test_a_mismatched_task_has_the_factors_of_the_next_one(tiny: Tiny, start: St
         assert (b[0] - b[1]).abs().max() > 1e-6
     with pytest.raises(ValueError, match="the run has one task"):
         carried("mismatched_latent", tiny, start, tasks=("sums",))
-
-
-def test_latents_of_another_core_are_refused(tiny: Tiny, start: Start, tmp_path: Path) -> None:
-    run = make_run("source", "small", seed=5, data={"tasks": NEW})
-    tiny.learner(run).save_artifact(tmp_path, RunRecord.of(run))
-
-    with pytest.raises(ValueError, match="its latents are for the core"):
-        carried("carried", tiny, replace(start, latents=tmp_path / "small"))
