@@ -39,6 +39,18 @@ MIXED = (
   wild-port: {method: portal, size: 8, source: wild-source}
 """
 )
+TWELVE = (
+    TINY
+    + """
+  hypernet:
+    size: 8
+    adapter: {rank: 4, alpha: 8}
+    hypernet: {d_latent: 16, d_layer: 8, hidden: 32, d_core: 16}
+    train: {epochs: 2}
+  cross_lora: {seeds: [0], source_base: mini-qwen3-s, targets: [mini-qwen3-s]}
+"""
+)
+"""Twelve runs of every kind that trains."""
 
 
 def launch(study: Study, out: Path) -> LaunchResult:
@@ -92,16 +104,23 @@ def test_a_failure_settles_all_that_starts_from_it_at_any_depth(tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900 * max(1, CHAOS))
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [(TINY, times(3, nightly=6)), pytest.param(TWELVE, times(25, nightly=25), marks=pytest.mark.nightly)],
+    ids=["nine", "twelve"],
+)
 def test_a_study_killed_again_and_again_ends_with_the_same_tables_and_weights(
-    tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.01")
+    study, kills, rounds = load_text(tmp_path, text), 0, 0
+    assert launch(study, tmp_path / "unbroken").is_done
+    expected = tables_of(study, tmp_path / "unbroken")
 
-    kills, most = 0, times(3, nightly=25)
-    while kills < times(2, nightly=25):
-        out = tmp_path / str(kills)
-        kills += kill_and_end(launch, tiny_study, out, kills=most - kills, seed=kills)
-        assert_same(tables_of(tiny_study, out), unbroken[1])
+    while kills < most:
+        out, rounds = tmp_path / f"broken-{rounds}", rounds + 1
+        kills += kill_and_end(launch, study, out, kills=most - kills, seed=rounds)
+        assert_same(tables_of(study, out), expected)
 
 
 def test_a_finished_study_is_left_alone_and_one_more_seed_trains_only_what_is_new_and_shows_how_far(
