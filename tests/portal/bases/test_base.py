@@ -233,27 +233,20 @@ def test_bos_is_put_first_where_a_llama_tokenizers_settings_say_so(
         assert (tokenizer("a b").input_ids[0] == tokenizer.bos_token_id) is first
 
 
-def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
-    for act in (locate, resolve, base_config, load_base, load_tokenizer):
-        message = refusal(lambda act=act: act("qwen3-4bb"))
-        assert message.startswith("unknown base 'qwen3-4bb'; did you mean 'qwen3-4b'?")
-
-
-def test_a_known_base_is_pinned_without_asking_anyone() -> None:
+def test_a_known_base_is_pinned_without_asking_anyone_and_another_name_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert resolve("qwen3-8b").revision == "b968826d9c46dd6066d109eabc6255188de91218"
     assert locate("gemma-3-4b") == BaseFiles(
         "gemma-3-4b", "google/gemma-3-4b-pt", "cc012e0a6d0787b4adcc0fa2c4da74402494554d"
     )
     assert locate("google/gemma-3-4b-pt").commit == locate("gemma-3-4b").commit
     assert all(base.revision is None or len(base.revision) == 40 for base in list_bases())
-
-
-def test_a_hub_base_without_a_pin_is_refused_when_the_hub_is_switched_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
     assert "HF_HUB_OFFLINE=1" in refusal(lambda: resolve("org/model"))
+    for act in (locate, resolve, base_config, load_base, load_tokenizer):
+        message = refusal(lambda act=act: act("qwen3-4bb"))
+        assert message.startswith("unknown base 'qwen3-4bb'; did you mean 'qwen3-4b'?")
 
 
 def test_bases_that_tokenise_alike_share_a_tokenizer_digest(saved: dict[str, Path]) -> None:
@@ -290,32 +283,24 @@ class OwnTokenizer(PreTrainedTokenizerFast):
 """
 
 
-@pytest.fixture
-def with_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A base with a module that notes that it ran, and a user who answers yes to every question."""
+def test_code_beside_a_model_is_never_run_and_a_known_model_and_its_tokenizer_are_loaded_without_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user answers yes to every question, and the code notes that it ran."""
     monkeypatch.setattr("builtins.input", lambda prompt="": "y")
     (folder / "own.py").write_text(CODE)
-    return folder
-
-
-def test_code_beside_a_model_of_an_unknown_type_is_never_run(with_code: Path) -> None:
-    code = {"AutoConfig": "own.OwnConfig"}
-    change_json(with_code, model_type="own", auto_map=code, architectures=["OwnModel"])
-
-    for act in (base_config, base_layout, load_base, load_tokenizer):
-        message = refusal(lambda act=act: act(str(with_code)))
-        assert "needs code that comes with it, which is never run" in message
-    assert not (with_code / "ran").exists()
-
-
-def test_a_known_model_and_its_tokenizer_are_loaded_without_the_code_beside_them(with_code: Path) -> None:
     own = {"auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}, "tokenizer_class": "OwnTokenizer"}
-    change_json(with_code, "tokenizer_config.json", **own)
-    load_tokenizer(str(with_code))
-    change_json(with_code, auto_map={"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"})
+    change_json(folder, "tokenizer_config.json", **own)
+    load_tokenizer(str(folder))
+    code = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    change_json(folder, auto_map=code)
+    assert load_base(str(folder)).model.config.model_type == "qwen3"
 
-    assert load_base(str(with_code)).model.config.model_type == "qwen3"
-    assert not (with_code / "ran").exists()
+    change_json(folder, model_type="own", architectures=["OwnModel"])
+    for act in (base_config, base_layout, load_base, load_tokenizer):
+        message = refusal(lambda act=act: act(str(folder)))
+        assert "needs code that comes with it, which is never run" in message
+    assert not (folder / "ran").exists()
 
 
 def test_weights_for_which_there_is_no_room_are_no_unreadable_base(
@@ -386,22 +371,16 @@ def test_no_other_division_leaves_the_fullest_gpu_emptier(count: int, precision:
     assert not possible(fullest - size / 100)
 
 
-def test_a_tied_head_is_with_the_embedding_and_another_with_the_last_layers() -> None:
+def test_a_tied_head_is_with_the_embedding_and_4_bit_linears_make_layers_smaller_beside_one() -> None:
     tied, untied = outline("qwen3-4b"), outline("qwen3-8b")
 
     assert divide(tied, 4, "default", torch.bfloat16)["lm_head"] == 0
     places = divide(untied, 4, "default", torch.bfloat16)
     assert (places["model.embed_tokens"], places["model.norm"], places["lm_head"]) == (0, 3, 3)
-
-
-def test_4_bit_linears_make_layers_smaller_beside_an_embedding() -> None:
-    model = outline("qwen3-8b")
-
     whole, packed = (
-        part_bytes(model, divide(model, 2, held, torch.bfloat16), held, torch.bfloat16)
+        part_bytes(untied, divide(untied, 2, held, torch.bfloat16), held, torch.bfloat16)
         for held in ("default", "4bit")
     )
-
     assert sum(packed) < 0.45 * sum(whole)
     assert max(packed) < 1.1 * min(packed)
 

@@ -98,15 +98,21 @@ def test_modules_are_named_with_the_number_of_layers_that_have_them() -> None:
     assert name_modules({"q": 2, "o": 4, "in_qkv": 2}, 4) == "q (in 2), o, in_qkv (in 2) of 4 layers"
 
 
-def test_a_rank_above_the_narrowest_width_is_refused_saying_what_fits() -> None:
-    sites = (site("q", 0, 8, 16), site("v", 0, 8, 4))
+def test_a_rank_above_the_narrowest_width_and_a_module_that_no_layer_has_are_refused() -> None:
+    sites, fused = (site("q", 0, 8, 16), site("v", 0, 8, 4)), (site("qkv", 0, 8, 24), site("up", 0, 8, 32))
 
     check_rank(sites, ("q",), 8)
     check_rank(sites, ("q", "v"), 4)
-    with pytest.raises(ValueError, match=r"rank 9 is above the width of 'q' \(16 x 8\); use at most 8"):
-        check_rank(sites, ("q",), 9)
-    with pytest.raises(ValueError, match="use at most 4"):
-        check_rank(sites, ("q", "v"), 5)
+    check_modules(fused, ALL_MODULES)
+    check_modules(fused, ("q",))
+    for refused, message in (
+        (lambda: check_rank(sites, ("q",), 9), r"9 is above the width of 'q' \(16 x 8\); use at most 8"),
+        (lambda: check_rank(sites, ("q", "v"), 5), "use at most 4"),
+        (lambda: check_modules(fused, ("q", "gate")), "has no projection 'gate'; it has up, qkv"),
+        (lambda: group_sites(sites, ("gate",)), "the base has no projection 'gate'; it has q, v"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
 
 
 def test_groups_are_of_a_layers_own_modules_or_of_what_stands_in_once_for_what_is_asked_first() -> None:
@@ -123,17 +129,6 @@ def test_groups_are_of_a_layers_own_modules_or_of_what_stands_in_once_for_what_i
         groups = group_sites(sites, modules)
         assert ", ".join(f"{each.module} for {each.head} in {each.layers[0]}" for each in groups) == text
         assert {len(each.layers) for each in groups} == {1}
-
-
-def test_a_module_that_no_layer_has_is_refused_unless_all_are_asked_for() -> None:
-    sites = (site("qkv", 0, 8, 24), site("up", 0, 8, 32))
-
-    check_modules(sites, ALL_MODULES)
-    check_modules(sites, ("q",))
-    with pytest.raises(ValueError, match="the base has no projection 'gate'; it has up, qkv"):
-        check_modules(sites, ("q", "gate"))
-    with pytest.raises(ValueError, match="the base has no projection 'gate'; it has q"):
-        group_sites((site("q", 0, 8, 8),), ("gate",))
 
 
 def test_a_transposed_layer_has_the_widths_and_weights_of_the_product() -> None:
