@@ -47,9 +47,7 @@ def test_settings_that_matter_alike_cannot_be_told_apart() -> None:
 
 
 def test_a_logarithmic_range_is_weighed_as_it_was_drawn() -> None:
-    found = importance_of(
-        searched(lambda params: np.log10(params["lr"]) / 3 + params["decay"] / 4, count=150)
-    )
+    found = importance_of(searched(lambda params: np.log10(params["lr"]) / 3 + params["decay"] / 4, 80))
 
     assert found["lr"].share == pytest.approx(0.5, abs=0.1)  # of values alike over the range it would be 0.2
     assert found["decay"].share == pytest.approx(0.5, abs=0.1)

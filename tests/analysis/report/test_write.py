@@ -130,6 +130,7 @@ def test_a_study_with_only_a_base_and_a_port_reports_what_is_there(tmp_path: Pat
     assert "recovered lift is undefined (no per-task LoRA on this base)" in text
     assert "per-task LoRA on big: no finished run" in text
     assert "there are no intervals" in text
+    assert f"<title>PorTAL: {tmp_path.name}</title>" in text
 
 
 def test_a_study_with_only_source_runs_reports_them(tmp_path: Path) -> None:
@@ -148,19 +149,16 @@ def test_without_results_there_is_a_one_line_mistake_and_no_report(tmp_path: Pat
     assert not (tmp_path / "report").exists()
 
 
-def test_a_study_is_named_by_the_record_beside_its_tables_or_else_by_its_folder(tmp_path: Path) -> None:
+def test_a_study_is_named_by_the_record_beside_its_tables(tmp_path: Path) -> None:
     builder = StudyBuilder(with_predictions=False, num_examples=20)
     for base in ("Org/Model", "org-model"):
         builder.add("base", base=base)
-    folder = tmp_path / "brought"
-
-    by_folder = write(builder, folder).read_text(encoding="utf-8")
     missing = AbsentRun(method="portal", base="org-model", seed=1, cause="out of memory")
     info = StudyInfo(facts={"study": "mine"}, missing=(missing,))
-    (folder / "results" / STUDY_FILE).write_text(json.dumps(info.to_json()))
-    page = write_report([ReportInput(folder / "results")], folder / "report")
+    results = builder.write(tmp_path / "results")
+    (results / STUDY_FILE).write_text(json.dumps(info.to_json()))
+    page = write_report([ReportInput(results)], tmp_path / "report")
 
-    assert "<title>PorTAL: brought</title>" in by_folder
     assert "<title>PorTAL: mine</title>" in page.read_text(encoding="utf-8")
     assert "PorTAL on org-model, seed 1: out of memory" in page.read_text(encoding="utf-8")
     # Names of bases that collide as files keep their own figures.

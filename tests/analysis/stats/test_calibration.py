@@ -6,6 +6,7 @@ import pytest
 from analysis.stats.answers import Answers, TaskAnswers
 from analysis.stats.calibration import NUM_BINS, bin_answers, calibrate, draw_errors
 from analysis.stats.result_table import Cell, MethodKey
+from tests.support.counts import nightly
 from tests.support.result_tables import chosen_of, limits
 
 CELL = Cell("big", MethodKey("portal", "portal", "q,v", 8, None), 8)
@@ -55,8 +56,9 @@ def interval_of(clusters: np.ndarray, confidence: np.ndarray, correct: np.ndarra
     return limits(draw_errors(chosen_of({CELL: {0: "r"}}), {"t": given}, num_draws=200).interval(CELL))
 
 
-@pytest.mark.parametrize(("error", "num_rows"), [(0.0, 400), (0.02, 400), (0.0, 2000), (0.1, 2000)])
-def test_intervals_cover_a_known_error_also_none_at_all(error: float, num_rows: int) -> None:
+@pytest.mark.parametrize("case", [(0.0, 400), (0.02, 400), (0.1, 1000), *nightly((0.0, 2000), (0.1, 2000))])
+def test_intervals_cover_a_known_error_also_none_at_all(case: tuple[float, int]) -> None:
+    error, num_rows = case
     generator = np.random.default_rng(5)
     covered = 0
     for _ in range(60):

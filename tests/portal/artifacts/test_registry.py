@@ -23,7 +23,9 @@ from portal.storage.paths import Folder, folder_contents
 from tests.support.artifacts import HYPERNET, write_artifact
 from tests.support.bases import TASKS, make_base, make_run
 
-SCORES = {"sums": TaskScore(score=0.75, log_loss=0.5, num_examples=40)}
+SCORE = TaskScore(score=0.75, log_loss=0.5, num_examples=40)
+SCORES = {"sums": SCORE}
+ADAPTER = AdapterConfig(rank=2, alpha=6)
 
 
 @pytest.fixture(params=["folder", "store"])
@@ -48,14 +50,14 @@ def test_an_artifact_is_copied_as_it_is_and_only_once(registry: Registry, artifa
 
 
 def test_what_was_added_in_sight_of_something_comes_after_it(artifact: Path, tmp_path: Path) -> None:
-    write_artifact(tmp_path / "other", make_base("other", "llama"), AdapterConfig(rank=2, alpha=6))
+    write_artifact(tmp_path / "other", make_base("other", "llama"), ADAPTER)
 
     for name, order in {"one": (artifact, tmp_path / "other"), "two": (tmp_path / "other", artifact)}.items():
         registry = Registry(tmp_path / name)
         first, second = (registry.add(location) for location in order)
         for score in (0.75, 0.25, 0.5, 0.75):
             registry.add_scores(
-                first, {"sums": "latent"}, {"sums": TaskScore(score=score, log_loss=0.5, num_examples=40)}
+                first, {"sums": "latent"}, {"sums": SCORE.model_copy(update={"score": score})}
             )
 
         assert registry.members() == [first, second]
@@ -66,7 +68,7 @@ def test_what_was_added_in_sight_of_something_comes_after_it(artifact: Path, tmp
 
 def test_scores_are_kept_with_the_latent_that_they_belong_to(registry: Registry, artifact: Path) -> None:
     member = registry.add(artifact, SCORES)
-    better = {"sums": TaskScore(score=0.8, log_loss=0.4, num_examples=40)}
+    better = {"sums": SCORE.model_copy(update={"score": 0.8})}
     latent = member.record.tasks["sums"].latent_sha256
 
     registry.add_scores(member, {"sums": latent}, better)
@@ -128,10 +130,6 @@ def test_a_folder_with_something_else_is_no_registry_and_an_artifact_of_portalli
     shutil.rmtree(artifact)
 
     assert len(Registry.open(str(tmp_path / "new")).members()) == 1
-
-
-ADAPTER = AdapterConfig(rank=2, alpha=6)
-SCORE = TaskScore(score=0.75, log_loss=0.5, num_examples=40)
 
 
 @pytest.fixture

@@ -35,11 +35,14 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def source(world: Path, encoder: Path, portal: Portal) -> Artifact:
-    """Joint training with descriptions, on one base."""
+    """Joint training with descriptions, on one base, in a folder that is trained once for all tests."""
     for task in TASKS:
         write_task(world, task, *DESCRIBED[task], rows=task)
     command = f"train --source tiny-llama --tasks {FILES} --suite mini --rank 2 --examples 8 --epochs 1"
-    portal(f"{command} --no-base --text-encoder {encoder} --out source")
+    trained = encoder.parent / "source"
+    if not trained.exists():
+        portal(f"{command} --no-base --text-encoder {encoder} --out {trained}")
+    Path("source").symlink_to(trained)
     return Artifact.load(Path("source/artifact/tiny-llama"))
 
 
