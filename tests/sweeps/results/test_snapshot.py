@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import ReportInput, write_report
-from portal.config import RunConfig
 from portal.data.suites import load_suite
 from portal.results import (
     LATENTS,
@@ -74,11 +73,6 @@ def store(out: Path) -> RunStore:
     return RunStore(out)
 
 
-@pytest.fixture
-def lora(manifest: StudyManifest) -> RunConfig:
-    return next(run for run in manifest.runs if run.method == "lora")
-
-
 def copied(manifest: StudyManifest, out: Path, into: Path, status: StudyStatus | None = None) -> Path:
     """The copy of the study's tables."""
     into.mkdir()
@@ -86,36 +80,20 @@ def copied(manifest: StudyManifest, out: Path, into: Path, status: StudyStatus |
     return into
 
 
-def test_the_record_is_the_one_that_earlier_versions_wrote_and_analysis_reads(
+def test_the_record_is_the_one_that_earlier_versions_wrote_and_names_kinds_and_the_studys_own_tasks(
     out: Path, manifest: StudyManifest
 ) -> None:
     written = json.loads((out / "results" / STUDY_FILE).read_text())
     assert described(manifest, out).to_json() == written
-    study = replace(manifest, kinds={"fact_qa": "recall", "counting": "recall"})
+    kinds = {"fact_qa": "recall", "counting": "recall"}
+    study = replace(manifest, kinds=kinds, own_tasks=("counting",))
 
     found = read_study_info(collect_snapshot(study, out))
 
     assert found == described(study, out)
-    assert found.kinds == study.kinds
-
-
-def test_a_failed_run_is_recorded_with_its_log_and_its_ports_with_the_reason(
-    out: Path, manifest: StudyManifest, store: RunStore
-) -> None:
-    port = next(run for run in manifest.runs if run.method == "portal")
-    assert port.source is not None
-    (store.run_folder(port.source) / "DONE.json").unlink()
-    store.mark_failed(port.source, "the loss is nan", out / "logs" / "lane-0.log")
-
-    info = described(manifest, out)
-
-    (failed,) = info.failed
-    assert (failed.run, failed.cause, failed.log) == (
-        port.source, "the loss is nan", str(out / "logs" / "lane-0.log"),
-    )  # fmt: skip
-    missing = next(run for run in info.missing if run.run == port.key)
-    assert (missing.cause, missing.log) == (f"its source run {port.source} failed", None)
-    assert info.facts["runs"] == "13 total, 8 done, 1 failed, 4 missing"
+    assert (found.kinds, found.own_tasks, found.facts["tasks"]) == (kinds, ("counting",), "counting")
+    assert found.facts["tasks of sources"] == {"source": "2 tasks of 1 kinds"}
+    assert "tasks of sources" not in written["facts"]
 
 
 def test_the_record_says_how_runs_were_computed_and_what_was_adapted(
@@ -216,18 +194,6 @@ def test_what_finishes_while_tables_are_collected_is_collected_the_next_time(
     assert not is_stale(tiny_study.manifest, finished)
 
 
-def test_the_record_names_the_studys_own_tasks_and_counts_those_of_its_sources(
-    out: Path, manifest: StudyManifest
-) -> None:
-    whole = described(manifest, out)
-    part = described(replace(manifest, own_tasks=("counting",)), out)
-
-    assert whole.own_tasks == ()
-    assert "tasks of sources" not in whole.facts
-    assert (part.own_tasks, part.facts["tasks"]) == (("counting",), "counting")
-    assert part.facts["tasks of sources"] == {"source": "2 tasks"}
-
-
 def test_the_record_of_a_study_of_new_tasks_has_what_each_methods_source_was_trained_on(
     tmp_path: Path,
 ) -> None:
@@ -286,31 +252,25 @@ def write_again(out: Path, key: str, version: int) -> None:
     store.mark_done(key)
 
 
-def test_tables_hold_the_finished_runs_sorted_under_the_studys_labels(
+def test_tables_hold_the_finished_runs_sorted_under_the_studys_labels_whatever_their_order(
     out: Path, manifest: StudyManifest
 ) -> None:
-    labels = {key: f"label of {key}" for key in manifest.by_key}
+    study = replace(manifest, labels={key: f"label of {key}" for key in manifest.by_key})
 
-    results = read_table(collect(replace(manifest, labels=labels), out) / RESULTS_FILE, RESULTS)
+    results = read_table(collect(study, out) / RESULTS_FILE, RESULTS)
     assert len(set(results["run"].to_pylist())) == 9
     assert set(results["study"].to_pylist()) == {"compatibility"}
-    assert results["label"].to_pylist() == [labels[key] for key in results["run"].to_pylist()]
+    assert results["label"].to_pylist() == [study.labels[key] for key in results["run"].to_pylist()]
     assert results["method"].to_pylist() == sorted(results["method"].to_pylist())
 
-
-def test_the_order_of_the_runs_changes_no_byte(out: Path, manifest: StudyManifest) -> None:
-    first = {path.name: path.read_bytes() for path in collect(manifest, out).iterdir()}
-    collect(replace(manifest, runs=manifest.runs[::-1]), out)
-
+    first = {path.name: path.read_bytes() for path in (out / "results").iterdir()}
+    collect(replace(study, runs=study.runs[::-1]), out)
     assert {path.name: path.read_bytes() for path in (out / "results").iterdir()} == first
 
 
-def test_only_the_runs_that_are_asked_for_are_collected_and_without_any_there_are_no_tables(
+def test_without_finished_runs_there_are_no_tables(
     out: Path, manifest: StudyManifest, tmp_path: Path
 ) -> None:
-    results = read_table(collect(manifest, out, {LORA}) / RESULTS_FILE, RESULTS)
-
-    assert set(results["run"].to_pylist()) == {LORA}
     with pytest.raises(ValueError, match="no finished run of study 'compatibility' here"):
         collect(manifest, out, set())
     with pytest.raises(ValueError, match="no finished run of study"):
@@ -343,7 +303,9 @@ def test_runs_of_older_versions_are_collected_and_reported_beside_newer_ones(
     assert "per-task LoRA" in page.read_text(encoding="utf-8")
 
 
-def test_latents_are_collected_from_the_runs_that_left_some(out: Path, manifest: StudyManifest) -> None:
+def test_only_the_runs_that_are_asked_for_are_collected_and_latents_of_those_that_left_some(
+    out: Path, manifest: StudyManifest
+) -> None:
     collected = out / "results" / LATENTS_FILE
     source = next(run.key for run in manifest.runs if run.method == "source")
     left = read_table(RunStore(out).run_folder(source) / LATENTS_FILE, LATENTS)
@@ -355,7 +317,8 @@ def test_latents_are_collected_from_the_runs_that_left_some(out: Path, manifest:
     with_latents = {run.key for run in manifest.runs if run.method in ("source", "hypernet")}
     assert set(found["run"].to_pylist()) == with_latents
 
-    collect(manifest, out, {LORA})
+    results = read_table(collect(manifest, out, {LORA}) / RESULTS_FILE, RESULTS)
+    assert set(results["run"].to_pylist()) == {LORA}
     assert not collected.exists()
 
 
@@ -383,7 +346,49 @@ def details_of(out: Path, manifest: StudyManifest) -> dict[str, RunDetail]:
     return read_run_details(collect_snapshot(manifest, out))
 
 
-def test_every_run_is_told_with_its_settings_and_its_state(out: Path, manifest: StudyManifest) -> None:
+def test_a_failed_run_has_its_cause_its_losses_and_the_log_of_its_pack_and_its_ports_have_the_reason(
+    out: Path, manifest: StudyManifest, store: RunStore
+) -> None:
+    port, log = next(run for run in manifest.runs if run.method == "portal"), out / "logs" / "lane-0.log"
+    key = port.source
+    assert key is not None
+    (store.run_folder(key) / "DONE.json").unlink()
+    store.mark_failed(key, "the loss is nan", log)
+    losses = [{"run": key, "step": 1, "loss": 2.0}, {"run": key, "step": 2, "loss": 9.0}]
+    write_table(pa.Table.from_pylist(losses, schema=LOSSES), store.run_folder(key) / LOSSES_FILE)
+    PackStore(out).record_pack(pack := pack_key([key]), [key])
+    log.parent.mkdir(exist_ok=True)
+    log.write_text(
+        f"12:00 sweeps.worker.lane INFO pack {pack}: 1 runs\nearlier\n"
+        f"12:01 sweeps.worker.lane INFO pack {'0' * 16}: 1 runs\nanother's\n"
+        f"12:02 sweeps.worker.lane INFO pack {pack}: 1 runs\nstep 2: the loss is nan\n"
+    )
+
+    detail, info = details_of(out, manifest)[key], described(manifest, out)
+
+    assert (detail.state, detail.cause) == ("failed", "the loss is nan")
+    assert detail.losses == ((1, 2.0), (2, 9.0))
+    assert detail.log == (
+        f"12:02 sweeps.worker.lane INFO pack {pack}: 1 runs", "step 2: the loss is nan",
+    )  # fmt: skip
+    (failed,) = info.failed
+    assert (failed.run, failed.cause, failed.log) == (key, "the loss is nan", str(log))
+    missing = next(run for run in info.missing if run.run == port.key)
+    assert (missing.cause, missing.log) == (f"its source run {key} failed", None)
+    assert info.facts["runs"] == "13 total, 8 done, 1 failed, 4 missing"
+
+
+def test_every_run_is_told_with_its_settings_and_a_done_one_with_the_end_of_its_log_which_leads_nowhere_else(
+    out: Path, manifest: StudyManifest, store: RunStore
+) -> None:
+    known = Circumstances(threads=2, operations=("plain",), peak_bytes=3_000_000_000, log="lane-1.log")
+    store.note_circumstances(LORA, known)
+    PackStore(out).record_pack(pack := pack_key([LORA]), [LORA])
+    (out / "logs").mkdir(exist_ok=True)
+    lines = [f"x INFO pack {pack}: 1 runs", *(f"line {number}" for number in range(2 * MOST_LOG_LINES))]
+    for path in (out / "logs" / "lane-1.log", out.parent / "secret"):
+        path.write_text("\n".join(lines))
+
     found = details_of(out, manifest)
 
     assert list(found) == [run.key for run in manifest.runs]
@@ -394,51 +399,11 @@ def test_every_run_is_told_with_its_settings_and_its_state(out: Path, manifest: 
         assert detail.settings == run.model_dump(mode="json")
         assert (detail.label, detail.name) == (manifest.labels[run.key], run.describe())
         assert bool(detail.losses) is (detail.state == "done" and run.train is not None)
-
-
-def test_a_failed_run_has_its_cause_its_losses_and_the_log_of_its_pack(
-    out: Path, manifest: StudyManifest, store: RunStore, lora: RunConfig
-) -> None:
-    run, log = lora, out / "logs" / "lane-0.log"
-    (store.run_folder(run.key) / "DONE.json").unlink()
-    store.mark_failed(run.key, "the loss is nan", log)
-    losses = [{"run": run.key, "step": 1, "loss": 2.0}, {"run": run.key, "step": 2, "loss": 9.0}]
-    write_table(pa.Table.from_pylist(losses, schema=LOSSES), store.run_folder(run.key) / LOSSES_FILE)
-    PackStore(out).record_pack(pack := pack_key([run.key]), [run.key])
-    log.parent.mkdir(exist_ok=True)
-    log.write_text(
-        f"12:00 sweeps.worker.lane INFO pack {pack}: 1 runs\nearlier\n"
-        f"12:01 sweeps.worker.lane INFO pack {'0' * 16}: 1 runs\nanother's\n"
-        f"12:02 sweeps.worker.lane INFO pack {pack}: 1 runs\nstep 2: the loss is nan\n"
-    )
-
-    detail = details_of(out, manifest)[run.key]
-
-    assert (detail.state, detail.cause) == ("failed", "the loss is nan")
-    assert detail.losses == ((1, 2.0), (2, 9.0))
-    assert detail.log == (
-        f"12:02 sweeps.worker.lane INFO pack {pack}: 1 runs", "step 2: the loss is nan",
-    )  # fmt: skip
-
-
-def test_a_run_that_is_done_tells_threads_memory_and_the_end_of_its_log_which_leads_nowhere_else(
-    out: Path, manifest: StudyManifest, store: RunStore, lora: RunConfig
-) -> None:
-    run = lora
-    known = Circumstances(threads=2, operations=("plain",), peak_bytes=3_000_000_000, log="lane-1.log")
-    store.note_circumstances(run.key, known)
-    PackStore(out).record_pack(pack := pack_key([run.key]), [run.key])
-    (out / "logs").mkdir(exist_ok=True)
-    lines = [f"x INFO pack {pack}: 1 runs", *(f"line {number}" for number in range(2 * MOST_LOG_LINES))]
-    for path in (out / "logs" / "lane-1.log", out.parent / "secret"):
-        path.write_text("\n".join(lines))
-
-    detail = details_of(out, manifest)[run.key]
-
+    detail = found[LORA]
     assert (detail.threads, detail.operations, detail.peak_bytes) == (2, ("plain",), 3_000_000_000)
     assert detail.log == tuple(lines[-MOST_LOG_LINES:])
-    store.note_circumstances(run.key, Circumstances(threads=2, log="../../secret"))
-    assert details_of(out, manifest)[run.key].log == ()
+    store.note_circumstances(LORA, Circumstances(threads=2, log="../../secret"))
+    assert details_of(out, manifest)[LORA].log == ()
 
 
 def test_questions_of_the_studys_tasks_are_brought_along(out: Path, manifest: StudyManifest) -> None:
