@@ -2,7 +2,7 @@
 
 import os
 
-from tests.support.environment import reason_without_gpu, start_patiently, variables_for_tests, worker_number
+from tests.support.environment import reason_without_gpu, start_patiently, variables_for_tests
 
 os.environ.update(variables_for_tests(os.environ))  # before torch is imported
 os.environ.pop("RAY_ADDRESS", None)  # the tests join no cluster that they did not start
@@ -77,15 +77,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["demo", "--out", str(out)]) == 0
     assert f"report: {out / 'report' / 'index.html'}" in told.getvalue()
     return out
-
-
-@pytest.fixture
-def one_core() -> Iterator[None]:
-    """Pin the test to one core: `local` has a thread per core, and the unbroken study had one thread."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {sorted(cores)[worker_number() % len(cores)]})
-    yield
-    os.sched_setaffinity(0, cores)
 
 
 @pytest.fixture

@@ -119,7 +119,6 @@ def test_an_interrupted_study_ends_as_in_a_folder_and_every_command_works_on_it(
     unbroken: tuple[Path, Tables],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    one_core: None,
 ) -> None:
     out, place = open_folder(url), [str(study_path), "--out", url]
 

@@ -113,7 +113,7 @@ def test_a_worker_a_base_needs_less_memory_and_trains_the_same_runs(study_path: 
 @pytest.mark.chaos
 @pytest.mark.ray
 def test_joint_training_by_a_worker_a_base_survives_a_kill_and_is_that_of_one_worker(
-    ray_cluster: str, study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_core: None
+    ray_cluster: str, study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.1")
     study_path.write_text(ALONE)

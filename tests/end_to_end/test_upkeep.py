@@ -95,7 +95,6 @@ def run_command(study: Path, out: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_core")
 def test_a_cancelled_study_goes_on_when_the_folder_is_free_and_ends_in_the_same_tables(
     tiny_study: Study,
     study_path: Path,

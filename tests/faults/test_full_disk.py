@@ -20,7 +20,7 @@ CODES = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
 """Errors that a flush may end in, by turns."""
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_core")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

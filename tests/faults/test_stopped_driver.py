@@ -27,7 +27,6 @@ def test_a_driver_that_stood_still_cannot_commit_after_another_has_taken_over(
     unbroken: tuple[Path, Tables],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    one_core: None,
 ) -> None:
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.05")
     monkeypatch.setattr(lease, "REMOTE_WATCH_S", 1.0)

@@ -1,4 +1,4 @@
-"""The environment that the tests run in: no GPU, no Ray but their own, threads that wait without spinning."""
+"""The environment that the tests run in: no GPU, no Ray but their own, one thread a process."""
 
 import os
 import socket
@@ -22,12 +22,13 @@ def reason_without_gpu(environment: Mapping[str, str] = os.environ) -> str | Non
 def variables_for_tests(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables to set before torch is imported.
 
-    A GPU is hidden, for tests compare to the last bit, which a GPU does not allow. OpenMP's threads sleep
-    while they wait: where other processes use the cores too, threads that spin take many times as long. Ray
-    has time to start its dashboard, and kills no worker when others fill the machine's memory.
+    A GPU is hidden, for tests compare to the last bit, which a GPU does not allow. A launch has one thread:
+    sums of several threads differ in the last bit, and where other processes use the cores too, threads that
+    wait for each other take four times as long. Ray has time to start its dashboard, and kills no worker when
+    others fill the machine's memory.
     """
     variables = {
-        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": "1",
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
         "RAY_memory_monitor_refresh_ms": "0",
     }
@@ -49,11 +50,6 @@ def start_patiently(start: Callable[[], T], shut_down: Callable[[], None], *, at
             print(f"Ray did not start: {error}")
             shut_down()
     return start()
-
-
-def worker_number() -> int:
-    """The number of this process among those of pytest-xdist, 0 without it."""
-    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
 def free_port() -> int:
