@@ -177,7 +177,7 @@ def test_what_falls_behind_is_stopped_and_can_be_trained_to_its_end_later(
 ) -> None:
     monkeypatch.setattr("sweeps.search.run_search.WATCH_S", 0.02)
     text = LORA.replace("epochs: 3", "epochs: 16").replace("parallel: 3", "parallel: 6")
-    text = text.replace("prune: null", "prune: {min_epochs: 2, factor: 2}")
+    text = text.replace("prune: null", "prune: {min_epochs: 2, factor: 2}").replace(", counting]", "]")
 
     outcome = search(text, tmp_path, server)
 
