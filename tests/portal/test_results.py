@@ -140,15 +140,6 @@ def test_some_columns_of_some_rows_of_an_older_table_are_read(tmp_path: Path) ->
     assert read_table(path, PREDICTIONS, columns=columns, filters=[("split", "==", "x")]).num_rows == 0
 
 
-def test_tables_of_different_versions_are_put_together(tmp_path: Path) -> None:
-    write_table(results(), tmp_path / "new.parquet")
-    pq.write_table(as_of_version(results(), 1), tmp_path / "old.parquet")
-
-    both = pa.concat_tables([read_table(tmp_path / f"{age}.parquet", RESULTS) for age in ("old", "new")])
-    assert both["label"].to_pylist() == ["portal", "portal", "all", "all"]
-    assert both.schema.metadata == RESULTS.metadata
-
-
 def test_the_columns_of_a_run_are_columns_of_a_result() -> None:
     source, base = make_run("source", "a", "b"), make_run("base", "a")
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import islice, pairwise, product
+from itertools import islice, product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -84,36 +84,6 @@ def test_answers_recur_and_rivals_are_among_the_choices(suites: dict[str, Suite]
         values = people[example.cluster].values
         others = {choice.split()[-1] for choice in example.choices} - {values["home"]}
         assert others & {values["birthplace"], values["workplace"]}
-
-
-NESTED = {
-    "village": (
-        "source-5 source-11 source-35 source-70 source-140",
-        "search-25 search-50 source-140",
-        "nine-kinds source-70",
-        "eight-kinds source-140",
-    ),
-    "ledger": ("written-6 written-24 written-36",),
-    "words": (
-        "words-24 words-48 words-96 words-144",
-        "words-source-11 words-source-35 words-sixteen-relations words-144",
-        "words-search-16 words-144",
-    ),
-}
-WHOLE = {
-    "village": ("source-140", "new-frames", "new-kinds", "new-answers"),
-    "ledger": ("written-36", "written-new"),
-    "words": ("words-144", "words-new-frames", "words-new-kinds"),
-}
-
-
-def test_groups_are_nested_and_together_all_tasks(suites: dict[str, Suite]) -> None:
-    for name, chains in NESTED.items():
-        groups = suites[name].groups
-        for chain in chains:
-            tasks = [set(groups[group]) for group in chain.split()]
-            assert all(small < large for small, large in pairwise(tasks)), chain
-        assert tuple(task for group in WHOLE[name] for task in groups[group]) == suites[name].tasks
 
 
 def test_searches_studies_and_new_tasks_have_kinds_apart(suites: dict[str, Suite]) -> None:

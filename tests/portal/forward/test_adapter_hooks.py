@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -41,14 +41,6 @@ def token_ids(slots: int, length: int = 13) -> Tensor:
     return torch.randint(3, 100, (slots * ROWS_PER_SLOT, length), generator=generator)
 
 
-def sites_of(base: Base, factors: Factors) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(path, A of all slots, B of all slots) of every adapted linear."""
-    paths = {(site.module, site.layer): site.path for site in base.sites}
-    for group, (a, b) in factors.items():
-        for index, layer in enumerate(group.layers):
-            yield paths[group.module, layer], a[:, index], b[:, index]
-
-
 def leaves_of(*factors: Factors) -> list[Tensor]:
     return [leaf.requires_grad_() for own in factors for pair in own.values() for leaf in pair]
 
@@ -65,11 +57,14 @@ def injected_logits(base: Base, segments: list[Segment], ids: Tensor) -> Tensor:
 def merged_logits(base: Base, segments: list[Segment], ids: Tensor) -> Tensor:
     """Each slot's rows by parameters W + scaling B A, differentiable in the factors."""
     weights, found = dict(base.model.named_parameters()), []
+    paths = {(site.module, site.layer): site.path for site in base.sites}
     owners = [(segment, slot) for segment in segments for slot in range(segment.num_slots)]
     for (segment, slot), rows in zip(owners, ids.split(ROWS_PER_SLOT), strict=True):
         merged = {
-            f"{path}.weight": weights[f"{path}.weight"] + segment.scaling * b[slot] @ a[slot]
-            for path, a, b in sites_of(base, segment.factors)
+            (name := f"{paths[group.module, layer]}.weight"): weights[name]
+            + segment.scaling * b[slot, index] @ a[slot, index]
+            for group, (a, b) in segment.factors.items()
+            for index, layer in enumerate(group.layers)
         }
         found.append(functional_call(base.model, merged, kwargs={"input_ids": rows, "use_cache": False}))
     return torch.cat([each.logits for each in found])
@@ -186,30 +181,19 @@ def test_recomputed_layers_give_the_same_loss_and_gradients_and_are_left_as_they
     for recomputed in ((), any_base.layers):
         factors = random_factors(any_base, ALL, rank=2, slots=2, seed=1)
         leaves = leaves_of(factors)
-        calls = count_calls(any_base.model.get_submodule(any_base.layers[0]).mlp)
+        calls, layer = list[int](), any_base.model.get_submodule(any_base.layers[0]).mlp
         hooks = AdapterHooks(any_base.model, any_base.sites, recomputed=recomputed)
-        with hooks.active([Segment(2, factors, 1.0)]):
+        counting = layer.register_forward_pre_hook(lambda *_: calls.append(1))  # noqa: B023
+        with counting, hooks.active([Segment(2, factors, 1.0)]):
             loss = token_log_probs(any_base.model, ids, *reads_of([3, 7], [5, 6])).sum()
             gradients = torch.autograd.grad(loss, leaves)
-        found.append((loss, gradients, calls()))
+        found.append((loss, gradients, len(calls)))
 
     (loss, gradients, once), (other_loss, other_gradients, twice) = found
     assert (once, twice) == (1, 2)
     assert torch.equal(loss, other_loss)
     assert all(map(torch.equal, gradients, other_gradients))
     assert "forward" not in vars(any_base.model.get_submodule(any_base.layers[0]))
-
-
-def count_calls(module: nn.Module) -> Callable[[], int]:
-    """How often the module runs until the returned function is called."""
-    calls: list[int] = []
-    handle = module.register_forward_pre_hook(lambda *_: calls.append(1))
-
-    def end() -> int:
-        handle.remove()
-        return len(calls)
-
-    return end
 
 
 def launches_of_layer(

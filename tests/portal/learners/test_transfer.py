@@ -150,10 +150,6 @@ def test_random_updates_have_the_norms_of_the_transfer_and_another_direction(
         assert not torch.equal(drawn, updates(other, "colours")[place])
 
 
-def assert_same_factors(ours: Transferred, theirs: Transferred) -> None:
-    torch.testing.assert_close([*ours.factors.values()], [*theirs.factors.values()], rtol=0, atol=0)
-
-
 def test_singular_vectors_are_computed_once_by_lanes_that_want_the_same_and_used_again_from_disk(
     source: Base, target: Base, trained: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +177,7 @@ def test_singular_vectors_are_computed_once_by_lanes_that_want_the_same_and_used
     used = {ratio.source_layer for ratio in first.ratios}
     assert len(computed) == len(target.sites) + len(used) * len(modules)
     for found in (second, again):
-        assert_same_factors(found, first)
+        torch.testing.assert_close([*found.factors.values()], [*first.factors.values()], rtol=0, atol=0)
 
 
 def test_zero_updates_and_those_of_an_untrained_lora_have_no_ratio(

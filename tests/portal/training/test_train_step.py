@@ -34,12 +34,6 @@ def test_a_team_sums_a_tensor_per_module_and_factor_and_one_of_losses(tiny: Tiny
         assert len(step.parts_to_sum(team)) == count
 
 
-def largest_slot(pack: Pack) -> int:
-    """Padded tokens of the largest batch of a task in the first step."""
-    slots = [slot for learner in pack.learners for slot in learner.slot_rows("target", 0)]
-    return max(bucket_length(slot.length) * len(slot.rows) for slot in slots)
-
-
 def assert_same_learners(ours: Pack, theirs: Pack) -> None:
     for mine, other in zip(ours.learners, theirs.learners, strict=True):
         assert_same_tensors(mine, other)
@@ -87,7 +81,8 @@ def test_a_forward_that_fits_the_second_time_stays_as_large_as_it_was(
 def test_running_out_of_memory_changes_no_bit_where_every_slot_fits(tiny: Tiny) -> None:
     runs = [make_run("portal", "target", seed=seed) for seed in range(3)]
     expected, pack = tiny.ended(*runs).pack, tiny.pack(*runs)
-    limit = 2 * largest_slot(pack)
+    slots = [slot for learner in pack.learners for slot in learner.slot_rows("target", 0)]
+    limit = 2 * max(bucket_length(slot.length) * len(slot.rows) for slot in slots)
 
     with refused_forwards(tiny.bases["target"], above=limit, in_backward=True):
         run_to_end(pack)

@@ -71,25 +71,20 @@ def test_a_group_has_exchanged_a_number_before_its_workers_load_anything() -> No
     assert on_group(2, work) == [[1], [1]]
 
 
-def before_forwards(patch: pytest.MonkeyPatch, act: Callable[[str], object]) -> None:
-    """Let `act` run with the base's name before its forwards."""
-    run = Forwards.run
-
-    def acting(self: Forwards, base: str, *arguments: Any) -> None:
-        act(base)
-        run(self, base, *arguments)
-
-    patch.setattr(Forwards, "run", acting)
-
-
 def test_workers_of_two_bases_run_their_forwards_at_the_same_time(tiny: Tiny) -> None:
     """Each waits inside its forwards until the other is in its own."""
-    meeting = multiprocessing.get_context("fork").Barrier(2)
+    meeting, run = multiprocessing.get_context("fork").Barrier(2), Forwards.run
 
     def work(group: WorkerGroup) -> list[str]:
         pack, met = shared_pack(tiny, [joint()], group), list[str]()
+
+        def meet(self: Forwards, base: str, *arguments: Any) -> None:
+            meeting.wait(60)
+            met.append(base)
+            run(self, base, *arguments)
+
         with pytest.MonkeyPatch.context() as patch:
-            before_forwards(patch, lambda base: (meeting.wait(60), met.append(base)))
+            patch.setattr(Forwards, "run", meet)
             run_to_end(pack)
         return met
 
