@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
@@ -88,16 +87,6 @@ def test_methods_and_tasks_are_drawn_and_tasks_with_one_set_of_answers_show_the_
 
     assert [tip for tip in tips if "majority" in tip] == ["yes-no, majority answer: 0.525"]
     assert draw_kinds(sized, "big") is None  # it has no kinds
-
-
-def test_a_figure_is_written_as_three_files_that_repeat(sized: Comparison, tmp_path: Path) -> None:
-    def write() -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in known(draw_methods(sized, "big")).save(tmp_path)}
-
-    first, second = write(), write()
-
-    assert set(first) == {"methods-big.png", "methods-big.svg", "methods-big.pdf"}
-    assert first == second
 
 
 def test_nothing_is_drawn_where_no_line_has_a_score() -> None:

@@ -21,6 +21,7 @@ from analysis.stats.findings import (
 )
 from portal.methods import METHODS, PORTAL, SOURCE
 from portal.results import RunDetail, StudyInfo, write_table
+from tests.support.counts import times
 from tests.support.result_tables import (
     TASKS,
     StudyBuilder,
@@ -70,7 +71,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Findings:
 with_folders = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@settings(with_folders, max_examples=8)
+@settings(with_folders, max_examples=times(3, nightly=8))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_order_of_rows_and_predictions_changes_nothing(
     seed: int, plain: Findings, tmp_path: Path
@@ -86,7 +87,7 @@ def test_the_order_of_rows_and_predictions_changes_nothing(
     assert [*map(numbers, found.targets)] == [*map(numbers, plain.targets)]
 
 
-@settings(with_folders, max_examples=5)
+@settings(with_folders, max_examples=times(3, nightly=5))
 @given(seeds=st.permutations((0, 1)), tasks=st.permutations(TASKS))
 def test_renaming_seeds_and_tasks_changes_no_mean_and_no_saving(
     seeds: list[int], tasks: list[str], plain: Findings, tmp_path: Path
@@ -109,7 +110,7 @@ def test_renaming_seeds_and_tasks_changes_no_mean_and_no_saving(
         assert means(after) == pytest.approx(means(before))
 
 
-@settings(with_folders, max_examples=6)
+@settings(with_folders, max_examples=times(3, nightly=6))
 @given(key=st.sampled_from(KEYS))
 def test_a_missing_run_changes_only_its_own_cells(key: str, plain: Findings, tmp_path: Path) -> None:
     rows = [line for line in BUILDER.rows if line["run"] != key]

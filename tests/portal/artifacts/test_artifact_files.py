@@ -91,12 +91,6 @@ def change_record(folder: Path, **changes: Any) -> None:
     (folder / RECORD).write_text(json.dumps(raw | changes))
 
 
-def record_files_anew(folder: Path) -> None:
-    """What somebody does who edits the digests, too."""
-    names = ("config.json", "model.safetensors")
-    change_record(folder, files={name: file_sha256(folder / name) for name in names})
-
-
 def test_a_port_has_the_core_of_its_source_and_says_where_it_comes_from(
     bases: dict[str, Base], source: Path, tmp_path: Path
 ) -> None:
@@ -161,7 +155,8 @@ def test_what_is_edited_is_refused_though_the_digests_are_edited_too(saved: Path
             tensor = load_file(folder / "model.safetensors")[shifted]
             change_tensors(folder, **{shifted: tensor + 1e-6})
         if edits_digests:
-            record_files_anew(folder)
+            names = ("config.json", "model.safetensors")
+            change_record(folder, files={name: file_sha256(folder / name) for name in names})
         found = refusal(folder)
         assert message in found
         assert edits_digests or found.endswith("restore it, or make the artifact anew")

@@ -161,12 +161,6 @@ def test_a_base_is_pinned_by_the_digest_of_its_own_files_and_refused_where_one_c
         (folder / name).write_bytes(whole)
 
 
-def change_weights(folder: Path, **changes: torch.Tensor | None) -> None:
-    tensors = load_file(folder / "model.safetensors") | changes
-    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-
-
 def change_json(folder: Path, file: str = "config.json", **changes: object) -> None:
     path = folder / file
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -190,10 +184,12 @@ def test_weights_and_folders_that_are_not_whole_are_refused_naming_what_is_wrong
         (FURTHER, torch.zeros(2, 2), f"unexpected_keys: ['{FURTHER}']"),
         (UP, torch.zeros(2, 2), UP),
     ):
-        change_weights(folder, **{name: tensor})
+        tensors = {**load_file(weights), name: tensor}
+        kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        save_file(kept, weights, metadata={"format": "pt"})
         assert fault in refused()
-    for kept in (0.0, 0.001, 0.5, 0.999):
-        weights.write_bytes(whole[: int(kept * len(whole))])
+    for share in (0.0, 0.001, 0.5, 0.999):
+        weights.write_bytes(whole[: int(share * len(whole))])
         refused()
     for missing in (weights, config):
         missing.unlink()

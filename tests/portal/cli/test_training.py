@@ -80,21 +80,18 @@ def test_test_rows_that_were_trained_on_are_told_of(world: Path, port: str, port
     assert "test rows repeat the text of training or validation rows" in said
 
 
-def test_a_port_to_a_hybrid_base_says_once_what_it_adapts_there(port: str, portal: Portal) -> None:
-    said = portal(f"{port} --no-base --to village-qwen3.5")
-
+def test_a_source_on_a_dense_base_is_ported_to_a_hybrid_which_is_told_and_to_a_mixture(
+    port: str, portal: Portal
+) -> None:
+    said = portal(f"{port} --no-base --to village-qwen3.5 --out hybrid")
     (line,) = [line for line in (said.out + said.err).splitlines() if "are adapted as" in line]
     assert line.startswith("base village-qwen3.5: ")
     assert "in_qkv for q in 4" in line
-    assert "in_qkv (in 4)" in portal("inspect out").out
+    assert "in_qkv (in 4)" in portal("inspect hybrid").out
 
-
-def test_a_source_on_a_dense_base_is_ported_to_a_mixture(port: str, portal: Portal) -> None:
     tiny_model("qwen3_moe").save_pretrained("mixture")
     character_tokenizer(bos=False).save_pretrained("mixture")
-
     _, frozen, adapter, _ = portal(f"{port} --to ./mixture").cells
-
     assert frozen[-1] != adapter[-1]
     (found,) = portal("inspect out --json").json["artifacts"]
     assert set(found["layers_by_module"].values()) == {LAYERS}

@@ -51,11 +51,6 @@ def subword_tokenizer(*, bos: bool) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>" if bos else None)
 
 
-def merging_tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = {"a": 0, "b": 1, "ab": 2}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocabulary, [("a", "b")])))
-
-
 SUBWORDS = {bos: subword_tokenizer(bos=bos) for bos in (False, True)}
 CHARACTERS = {bos: character_tokenizer(bos=bos) for bos in (False, True)}
 
@@ -128,13 +123,15 @@ def test_a_long_prompt_loses_its_left_end_and_keeps_its_bos_and_its_answers(
 
 
 def test_what_a_tokenizer_cannot_split_is_refused_naming_task_and_example() -> None:
+    model = models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])
+    merging = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model))
     for prompt, first, second, message in (
         ("a", "a", "b", "the tokenizer merges the prompt's end with the answer 'b'"),
         ("a", "a", "z", "the answer 'z' has no tokens"),
         ("z", "a", "b", "the prompt has no tokens"),
     ):
         with pytest.raises(ValueError, match=f"task 'colours', example '7': {message}"):
-            encode_example(example(prompt, first, second), "test", merging_tokenizer(), max_prompt=9)
+            encode_example(example(prompt, first, second), "test", merging, max_prompt=9)
 
 
 def test_tokens_that_a_tokenizer_appends_to_every_text_are_left_out() -> None:
