@@ -180,15 +180,25 @@ def test_the_command_line_prints_a_file_with_the_settings_and_mistakes_are_one_l
     assert "portal sweep run ablation-rank" in printed
 
     for arguments, message in (
-        ("slrum", "Invalid value for 'KIND': unknown 'slrum'; did you mean 'slurm'?"),
+        (
+            "slrum",
+            "Invalid value for 'KIND': unknown 'slrum'; did you mean 'slurm'? "
+            "(see `portal cluster template --help`)",
+        ),
         ("slurm --set node=2", "unknown setting 'node'; did you mean 'nodes'?"),
         ("slurm --set nodes", "--set nodes: give a value as nodes=VALUE"),
         ("slurm --set nodes=two", "--set nodes=two: not a number"),
         ("slurm --set nodes=0", "nodes 0: at least 1"),
-        ("slurm --set study=demmo", "unknown study 'demmo'; did you mean 'demo'?"),
+        (
+            "slurm --set study=demmo",
+            "unknown study 'demmo'; did you mean 'demo'? (or the path of a YAML file)",
+        ),
         ("slurm --set out=here", "out here: name an absolute path on shared storage, or a URL"),
         ("rayjob --set out=/x", "out /x: not below /shared, where the claim is mounted, and no URL"),
-        ("skypilot --set study=my.yaml", "study my.yaml: name a study file by its absolute path in the"),
+        (
+            "skypilot --set study=my.yaml",
+            "study my.yaml: name a study file by its absolute path in the container, as /shared/my.yaml",
+        ),
     ):
         assert main(["cluster", "template", *arguments.split()]) == 2
-        assert only_line(capsys).startswith(f"portal: {message}")
+        assert only_line(capsys) == f"portal: {message}"

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,29 +36,30 @@ def study_path(tmp_path: Path) -> Path:
     return path
 
 
-def start_cluster() -> Any:
+def start_cluster(num_nodes: int) -> Any:
     from ray.cluster_utils import Cluster
 
     dashboard = {"include_dashboard": True, "dashboard_port": free_port()}  # another Ray may have 8265
     made = Cluster()
     try:
         made.add_node(**NODE, **dashboard)
-        made.add_node(**NODE)
+        for _ in range(num_nodes - 1):
+            made.add_node(**NODE)
     except BaseException:
         made.shutdown()
         raise
     return made
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head and one more node, one CPU each, as processes of this machine."""
+@pytest.fixture(params=[2])
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """So many nodes, one CPU each, as processes of this machine; the first is the head."""
     with tempfile.TemporaryDirectory(prefix="pr-") as folder:
         own = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder, ROOM: str(START_S)}
         for name, value in {**RAY_ENVIRONMENT, **own}.items():
             monkeypatch.setenv(name, value)
         Path(folder, "ray").mkdir()
-        made = start_patiently(start_cluster, lambda: None)
+        made = start_patiently(partial(start_cluster, request.param), lambda: None)
         yield made
         made.shutdown()
 
@@ -128,7 +130,7 @@ import sys
 import ray
 from ray.util.placement_group import placement_group
 ray.init(sys.argv[1], log_to_driver=False)
-ray.get(placement_group([{"CPU": 0.95}]).ready())
+ray.get(placement_group([{"CPU": 0.95}] * 2, strategy="STRICT_SPREAD").ready())
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -136,6 +138,7 @@ sys.stdin.read()
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("cluster", [3], indirect=True)
 def test_lanes_wait_for_room_that_others_hold(cluster: Any, study_path: Path, tmp_path: Path) -> None:
     """Train gives up after some seconds, twice; a lane asks again."""
     study_path.write_text(TINY.replace("epochs: 2", "epochs: 400, evaluate: last_epoch"))
@@ -177,7 +180,7 @@ def kill_worker(cluster: Any, store: RunStore) -> int:
 
 def replace_node(cluster: Any, store: RunStore) -> int:
     """kill -9 of a raylet with all that runs below it, and a new node."""
-    (lost,) = cluster.worker_nodes
+    lost = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0]
     cluster.remove_node(lost, allow_graceful=False)
     cluster.add_node(**NODE)
     return 1
@@ -185,6 +188,7 @@ def replace_node(cluster: Any, store: RunStore) -> int:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1200 * max(1, CHAOS))
+@pytest.mark.parametrize("cluster", [3], indirect=True)
 @pytest.mark.parametrize(
     ("faults", "every_s", "epochs"),
     [([kill_worker], 3.0, 60), ([kill_worker, replace_node], 20.0, 1500)],

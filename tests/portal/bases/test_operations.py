@@ -179,7 +179,6 @@ def test_a_base_that_is_divided_keeps_what_places_its_parts(tmp_path: Path) -> N
     assert torch.equal(divided.model(ids).logits, whole.model(ids).logits)
 
 
-@needs_bf16
 def test_they_are_fused_on_a_gpu_and_in_bf16_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -188,7 +187,6 @@ def test_they_are_fused_on_a_gpu_and_in_bf16_unless_the_user_says_otherwise(
         fused = on_gpu or dtype == torch.bfloat16
         assert usual_operations(dtype, on_gpu=on_gpu) == ("fused" if fused else "plain")
     assert load_base("mini-qwen3-xs").operations == "plain"
-    assert load_base("mini-qwen3-xs", precision="bf16").operations == "fused"
     assert load_base("mini-qwen3-xs", operations="fused").operations == "fused"
 
     monkeypatch.setenv("PORTAL_OPERATIONS", "plain")
@@ -198,3 +196,13 @@ def test_they_are_fused_on_a_gpu_and_in_bf16_unless_the_user_says_otherwise(
     monkeypatch.setenv("PORTAL_OPERATIONS", "fussed")
     with pytest.raises(ValueError, match="unknown PORTAL_OPERATIONS 'fussed'; did you mean 'fused'"):
         usual_operations(torch.float32, on_gpu=False)
+
+
+@needs_bf16
+def test_a_base_in_bf16_is_loaded_with_fused_ones_unless_plain_ones_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PORTAL_OPERATIONS", raising=False)
+    assert load_base("mini-qwen3-xs", precision="bf16").operations == "fused"
+    monkeypatch.setenv("PORTAL_OPERATIONS", "plain")
+    assert load_base("mini-qwen3-xs", precision="bf16").operations == "plain"

@@ -156,7 +156,6 @@ def test_adapters_are_chosen_by_base_and_task_and_are_those_that_export_writes(
 def test_what_is_not_there_is_named_with_the_nearest_and_nothing_of_ones_own_is_replaced(
     adapters: str, portal: Portal
 ) -> None:
-
     Path("taken/tiny-llama/sums").mkdir(parents=True)
     Path("taken/tiny-llama/sums/notes.txt").write_text("mine")
     for command, message in {

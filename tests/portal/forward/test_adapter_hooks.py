@@ -122,14 +122,15 @@ def test_the_factors_gradients_are_those_through_merged_weights_of_their_own_row
 def test_hooks_that_align_ranks_add_the_same_updates_with_the_same_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    base, ids = make_base("tiny", "qwen3"), token_ids(2)
+    base, ids = make_base("tiny", "qwen3"), token_ids(3)
+    other = segment_of(base, ("v",), rank=12, slots=1, scaling=2.0)
     hooks = [AdapterHooks(base.model, base.sites) for _ in range(2)]
     monkeypatch.setattr(hooks[1], "_aligns_ranks", True)
     for rank in (1, 2, 4, 8, 12):
         segment = segment_of(base, ("q", "down"), rank=rank, slots=2, scaling=0.5)
         leaves, found = leaves_of(segment.factors), []
         for each in hooks:
-            with each.active([segment]):
+            with each.active([segment, other]):
                 logits = logits_of(base, ids)
             found.append((logits, torch.autograd.grad(logits.square().mean(), leaves)))
         for a, b in (with_aligned_rank(*pair) for pair in segment.factors.values()):
@@ -183,7 +184,7 @@ def test_recomputed_layers_give_the_same_loss_and_gradients_and_are_left_as_they
         leaves = leaves_of(factors)
         calls, layer = list[int](), any_base.model.get_submodule(any_base.layers[0]).mlp
         hooks = AdapterHooks(any_base.model, any_base.sites, recomputed=recomputed)
-        counting = layer.register_forward_pre_hook(lambda *_: calls.append(1))  # noqa: B023
+        counting = layer.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         with counting, hooks.active([Segment(2, factors, 1.0)]):
             loss = token_log_probs(any_base.model, ids, *reads_of([3, 7], [5, 6])).sum()
             gradients = torch.autograd.grad(loss, leaves)
