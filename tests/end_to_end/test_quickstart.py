@@ -14,6 +14,7 @@ QUICKSTART = DOCS / "quickstart.md"
 SMALLER = (
     ("source-35", "source-5"),
     ("--examples 160", "--examples 16"),
+    ("--modules all", "--modules q,v"),
     ("--recipe many-tasks", "--epochs 1"),
     ("--out taught", "--epochs 1 --out taught"),
 )
