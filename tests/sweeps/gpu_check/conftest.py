@@ -1,11 +1,11 @@
-"""The world of the checks on this CPU, whose bases and rows all tests here share; short steps and rates."""
+"""The world of the checks on this CPU, whose bases and rows all tests here share."""
 
 from pathlib import Path
 
 import pytest
 
-from sweeps.gpu_check import rates, speed
 from sweeps.gpu_check.world import CheckWorld
+from tests.support.findings import shorten_check
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +28,4 @@ def fresh(checked: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> CheckWorld:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One pack, one timed step and one scored task; small products, copies and writes."""
-    monkeypatch.setattr(speed, "ADAPTED", {"q and v": ("q", "v")})
-    for kind in ("cuda", "cpu", "cpu in bf16"):
-        monkeypatch.setitem(speed._COUNTS, kind, (1,))
-        monkeypatch.setitem(speed._STEPS, kind, 1)
-        monkeypatch.setitem(speed._RECOMPUTING, kind, ())
-        monkeypatch.setitem(speed._SCORED_TASKS, kind, ("copa",))
-    monkeypatch.setattr(rates, "_CPU_WIDTH", 128)
-    monkeypatch.setattr(rates, "_TRIES", 1)
-    monkeypatch.setattr(rates, "_COPIED_BYTES", 2**20)
-    monkeypatch.setattr(rates, "_WRITTEN_BYTES", 2**16)
+    shorten_check(monkeypatch)
