@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -117,18 +118,14 @@ def test_a_cancelled_study_goes_on_when_the_folder_is_free_and_ends_in_the_same_
     assert "interrupted; the same command continues where it stopped" in printed
     assert request_cancel(out) is None
 
-    with acquire(out):
-        assert main(command[3:]) == 2
-        waiting = subprocess.Popen([*command, "--wait"], stderr=subprocess.PIPE, text=True)
-        assert waiting.stderr is not None
-        said = next(line for line in waiting.stderr if line.startswith("waiting:"))
-        time.sleep(1)
-        assert waiting.poll() is None
-
-    _, errors = waiting.communicate()
+    held = acquire(out)
+    assert main(command[3:]) == 2
     assert "wait for it (--wait)" in capsys.readouterr().err
-    assert said.startswith(f"waiting: {out}: in use by process")
-    assert waiting.returncode == 0, errors
+    started = time.monotonic()
+    threading.Timer(1.0, held.release).start()
+    assert main([*command[3:], "--wait"]) == 0
+    assert time.monotonic() - started > 1.0
+    assert f"waiting: {out}: in use by process" in capsys.readouterr().err
     assert tables_of(tiny_study, out).results.equals(unbroken[1].results)
 
 
