@@ -21,7 +21,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 SERVE := .serve-venv
 # Parts of `make test` that run side by side.
 AT_ONCE ?= 2
-# What each part of the tests took, for tests.support.durations.
+# What each part of the tests took, for tools.durations.
 JUNIT := build/junit
 FAST := not slow and not oracle and not ray
 BESIDE_NIGHTLY := real or chaos or demo or zoo or serve or wheel

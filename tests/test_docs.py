@@ -1,4 +1,4 @@
-"""Documentation agrees with the code: links, headings, symbols, formulas, pictures and line lengths."""
+"""Documentation agrees with the code: links, headings, symbols, formulas and pictures."""
 
 import ast
 import re
@@ -22,7 +22,6 @@ from tests.support.markdown import (
     anchors,
     docstrings,
     headings,
-    lines_outside_code,
     name_of,
     pages,
     relative_links,
@@ -33,12 +32,6 @@ from tests.support.zoo import supported
 from tests.support.zoo_table import PAGE, Passed, page
 
 METHOD = DOCS / "method.md"
-LONGEST_LINE = 110
-GENERATED = (
-    ROOT / "tests/fixtures/ea55e6a",
-    *DOCS.glob("results/**/tables.md"),
-)
-"""Written by the program, whose lines are as long as a paragraph."""
 PARTS: dict[str, type[BaseModel]] = {
     "adapter": AdapterConfig, "hypernet": HypernetConfig, "train": TrainConfig,
 }  # fmt: skip
@@ -123,36 +116,10 @@ def test_no_inline_formula_has_characters_that_markdown_reads_itself(page: Path)
     assert [each for each in formulas if re.search(r"\\[^\w\s]|[*|\n]|\}_|^\s|\s$", each)] == []
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page for page in pages() if not any(page.is_relative_to(each) for each in GENERATED)],
-    ids=name_of,
-)
-def test_no_line_of_prose_is_too_long(page: Path) -> None:
-    wrong = [
-        f"line {number} has {len(line)} columns"
-        for number, line in lines_outside_code(page)
-        if len(line) > LONGEST_LINE
-        and not line.lstrip().startswith("|")
-        and not re.fullmatch(rf"\s*([-*] )?{LINK.pattern}[.,;]?", line)
-    ]
-
-    assert wrong == []
-
-
 def test_the_index_names_every_page() -> None:
     indexed = {(DOCS / link).resolve() for _, link in relative_links(DOCS / "README.md")}
 
     assert [name_of(page) for page in sorted(DOCS.glob("*.md")) if page not in indexed] == ["docs/README.md"]
-
-
-def test_the_glossary_is_in_alphabetical_order() -> None:
-    glossary = (DOCS / "glossary.md").read_text(encoding="utf-8")
-
-    terms = re.findall(r"^- \*\*(.+?)\*\*", glossary, flags=re.MULTILINE)
-
-    assert len(terms) > 30
-    assert terms == sorted(terms)
 
 
 def test_the_table_of_packages_has_each_of_them_with_the_first_line_of_its_docstring() -> None:

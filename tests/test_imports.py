@@ -5,6 +5,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -65,21 +66,17 @@ def test_nobody_imports_the_command_line() -> None:
 
 
 def test_the_table_has_no_circle() -> None:
-    floors: dict[str, int] = {}
-
-    def floor(room: str, above: tuple[str, ...] = ()) -> int:
-        assert room not in above, f"{' -> '.join((*above, room))} is a circle"
-        below = [
+    below = {
+        room: {
             other
             for allowed in FLOORS[room]
             for other in FLOORS
             if other == allowed or (allowed == "portal" and other.startswith("portal."))
-        ]
-        if room not in floors:
-            floors[room] = 1 + max((floor(other, (*above, room)) for other in below), default=0)
-        return floors[room]
+        }
+        for room in FLOORS
+    }
 
-    assert max(floor(room) for room in FLOORS) < len(FLOORS)
+    assert {*TopologicalSorter(below).static_order()} == {*FLOORS}, "a circle raises CycleError"
 
 
 def test_ray_is_imported_in_named_files_only() -> None:
@@ -90,22 +87,6 @@ def test_ray_is_imported_in_named_files_only() -> None:
     }
 
     assert users == RAY_ONLY_IN
-
-
-def test_ray_is_imported_at_the_top_of_its_files() -> None:
-    late = [
-        name
-        for name, path in modules()
-        if name in RAY_ONLY_IN - {"cluster.jobs"}
-        and len(ray_imports(ast.parse(path.read_text())))
-        != len(ray_imports(without_functions(ast.parse(path.read_text()))))
-    ]
-
-    assert late == []
-
-
-def ray_imports(tree: ast.AST) -> list[str]:
-    return [each for each in imported_modules(tree) if each.split(".")[0] == "ray"]
 
 
 def ours(path: Path) -> Iterator[str]:

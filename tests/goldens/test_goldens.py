@@ -6,8 +6,8 @@ study files change where a change means them to.
 
 import pytest
 
-from tests.support.durations import SKIPS, Case, table, unknown_skips
 from tests.support.goldens import FOLDER, PLANS, SECTIONS, WHOLE, plan_of, sections
+from tools.durations import SKIPS, Case, table, unknown_skips
 
 
 @pytest.mark.parametrize("file", SECTIONS)

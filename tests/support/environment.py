@@ -24,9 +24,9 @@ def variables_for_tests(environment: Mapping[str, str]) -> dict[str, str]:
 
     A GPU is hidden, for tests compare to the last bit, which a GPU does not allow. A launch has one thread:
     sums of several threads differ in the last bit, and where other processes use the cores too, threads that
-    wait for each other take four times as long. Threads of a test that has two sleep while they wait, as those of
-    the `portal` command do: with busy cores such a test takes a tenth of the time. Ray has time to start its dashboard, and kills no worker when
-    others fill the machine's memory.
+    wait for each other take four times as long. Threads of a test that has two sleep while they wait, as the
+    command's do: with busy cores such a test takes a tenth of the time. Ray has time to start its dashboard,
+    and kills no worker when others fill the machine's memory.
     """
     variables = {
         "OMP_NUM_THREADS": "1",

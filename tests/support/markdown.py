@@ -24,24 +24,10 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def lines_outside_code(page: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a page without fenced blocks and front matter."""
-    lines = page.read_text(encoding="utf-8").splitlines()
-    fence = "---" if lines and lines[0] == "---" else ""
-    for number, line in enumerate(lines, start=1):
-        mark = re.match(r"\s*(`{3,}|~{3,})", line)
-        if fence:
-            if number > 1 and line.strip() == fence:
-                fence = ""
-        elif mark:
-            fence = mark.group(1)
-        else:
-            yield number, line
-
-
 def text_outside_code(page: Path) -> str:
     """A page without fenced blocks and front matter."""
-    return "\n".join(line for _, line in lines_outside_code(page))
+    text = re.sub(r"\A---\n.*?^---$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^ *(`{3,}|~{3,}).*?^ *\1`*~*$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -53,8 +39,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def headings(page: Path) -> list[str]:
     """The titles of a page's sections, in order."""
-    lines = (line for _, line in lines_outside_code(page))
-    return [match.group(1) for line in lines if (match := re.match(r"#{1,6} +(.+?) *$", line))]
+    return re.findall(r"^#{1,6} +(.+?) *$", text_outside_code(page), re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:

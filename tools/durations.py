@@ -1,4 +1,4 @@
-"""What tests took and which were skipped: `python -m tests.support.durations JUNIT.xml...`, in `.ci/run`.
+"""What tests took and which were skipped: `python -m tools.durations JUNIT.xml...`, in `.ci/run`.
 
 Prints the sixty slowest and a table of seconds by folder. The exit code is 1 where tests were skipped that
 tests/goldens/skips.txt does not have: each of its lines is the most skips for a reason, and the reason.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SKIPS = Path(__file__).parents[1] / "goldens" / "skips.txt"
+SKIPS = Path(__file__).parents[1] / "tests" / "goldens" / "skips.txt"
 NUM_SLOWEST = 60
 
 
