@@ -81,11 +81,7 @@ def measure(name: str, size: int) -> Point:
     answers = size * sum(row.scored_tokens[row.gold] for row in batch)
     predicted = footprint(runs, name, length=length, on_gpu=False)
     return Point(
-        name,
-        size,
-        median(spent[2:]),
-        peak_bytes() - before,
-        predicted.peak(tokens, answers) - predicted.base,
+        name, size, median(spent[2:]), peak_bytes() - before, predicted.peak(tokens, answers) - predicted.base
     )
 
 

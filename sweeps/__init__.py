@@ -10,14 +10,7 @@ from portal.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from sweeps.launch.driver import LaunchResult, run_study
-    from sweeps.launch.single_run import (
-        SingleRun,
-        TrainRequest,
-        finish_run,
-        port_run,
-        source_run,
-        teach_run,
-    )
+    from sweeps.launch.single_run import SingleRun, TrainRequest, finish_run, port_run, source_run, teach_run
     from sweeps.planning.devices import Device, find_device
     from sweeps.planning.plan import Plan, plan_study
     from sweeps.results.live import read_status

@@ -1,9 +1,8 @@
-"""Documentation agrees with the code: links, headings, symbols, formulas and pictures."""
+"""Documentation agrees with the code: links, headings, symbols, formulas and the picture of imports."""
 
 import ast
 import re
 import xml.etree.ElementTree as ElementTree
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -94,21 +93,6 @@ def test_the_settings_that_the_page_of_the_method_names_exist() -> None:
     assert [f"{part}.{name}" for part, name in named if name not in PARTS[part].model_fields] == []
 
 
-def test_every_formula_of_the_method_has_a_link_to_its_code_in_the_sentence_before_or_after() -> None:
-    text = re.split(
-        r"^ *```math$.*?^ *```$", METHOD.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
-
-    unlinked = []
-    for before, after in pairwise(text):
-        beside = sentences(before)[-1], sentences(after)[0]
-        if not any(re.search(r"\]\(\.\./(portal|analysis)/[\w/]+\.py\)", each) for each in beside):
-            unlinked.append(beside)
-
-    assert len(text) > 12
-    assert unlinked == []
-
-
 @pytest.mark.parametrize("page", [page for page in pages() if "```math" in page.read_text()], ids=name_of)
 def test_no_inline_formula_has_characters_that_markdown_reads_itself(page: Path) -> None:
     formulas = re.findall(r"\$([^$]+)\$", CODE_SPAN.sub("", text_outside_code(page)))
@@ -153,20 +137,6 @@ def test_the_page_of_the_architecture_links_the_files_that_import_ray() -> None:
     linked = {link.removeprefix("../") for _, link in relative_links(DOCS / "architecture.md")}
 
     assert [name for name in sorted(RAY_ONLY_IN) if f"{name.replace('.', '/')}.py" not in linked] == []
-
-
-@pytest.mark.parametrize("picture", sorted((DOCS / "images").glob("*.svg")), ids=name_of)
-def test_a_picture_has_a_title_a_description_and_dark_colours(picture: Path) -> None:
-    parts = {node.tag.rpartition("}")[2]: node.text or "" for node in ElementTree.parse(picture).getroot()}
-
-    assert parts["title"].strip()
-    assert parts["desc"].strip()
-    assert "prefers-color-scheme: dark" in parts["style"]
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a page's text."""
-    return re.split(r"(?<=[.:])\s+(?=[A-Z])", text.strip())
 
 
 def place_of(room: str) -> Path:

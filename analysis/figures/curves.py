@@ -86,10 +86,7 @@ def draw_curves(whole: CurveSet, axis: str, slug: str) -> Drawing | None:
         return None
     marks = mark_variants(curve.variant for curve in roomy.curves)  # the same along every axis
     scale, label = _unit(axis, max(max(_along(curve, axis)) for curve in curves.curves))
-    levels = [
-        (curves.frozen_base, "--", "frozen base"),
-        (curves.peak, ":", "per-task LoRA's peak"),
-    ]
+    levels = [(curves.frozen_base, "--", "frozen base"), (curves.peak, ":", "per-task LoRA's peak")]
     names = [marks[curve.variant].name for curve in curves.curves]
     names += [name for value, _, name in levels if value is not None]
     with matplotlib.rc_context(RC):

@@ -184,12 +184,7 @@ def _levels(found: NewTasks, *, with_lora: bool) -> dict[str, str]:
 
 
 def _draw_panel(
-    axes: Axes,
-    drawing: Drawing,
-    tasks: TaskSet,
-    lines: Sequence[_Line],
-    levels: dict[str, str],
-    label: str,
+    axes: Axes, drawing: Drawing, tasks: TaskSet, lines: Sequence[_Line], levels: dict[str, str], label: str
 ) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.08)

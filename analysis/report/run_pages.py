@@ -8,13 +8,7 @@ from analysis.report.html import Block, Facts, ReportDocument, Section, Tile
 from analysis.stats.answers import ShownAnswers
 from analysis.stats.findings import Findings, Neighbourhood, RunSummary, shown_settings, summarise_runs
 from analysis.stats.result_table import Run
-from analysis.tables.runs import (
-    neighbours_table,
-    page_of,
-    runs_table,
-    task_scores_table,
-    wrong_answers_table,
-)
+from analysis.tables.runs import neighbours_table, page_of, runs_table, task_scores_table, wrong_answers_table
 from analysis.tables.table import format_number
 from portal.results import Fact
 

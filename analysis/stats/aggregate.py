@@ -392,8 +392,7 @@ def _summarise(cell: Cell, runs: Sequence[Run], rule: str) -> MethodSummary:
             task: spread([scores[task].score for scores in scored if task in scores]) for task in tasks
         },
         cost=replace(
-            _mean_cost([run.cost for run in runs]),
-            rows=_mean([rows_used(run, rule) for run, _ in chosen]),
+            _mean_cost([run.cost for run in runs]), rows=_mean([rows_used(run, rule) for run, _ in chosen])
         ),
     )
 
@@ -410,10 +409,7 @@ def _lacking(
 
 
 def _task_means(
-    scored: Sequence[Mapping[str, Score]],
-    tasks: Sequence[str],
-    value: Callable[[Score], float],
-    reason: str,
+    scored: Sequence[Mapping[str, Score]], tasks: Sequence[str], value: Callable[[Score], float], reason: str
 ) -> Spread:
     """Task means of a value within each seed, over seeds; undefined where a seed lacks one of the tasks."""
     if any(task not in scores for scores in scored for task in tasks):

@@ -54,14 +54,7 @@ class MethodKey(NamedTuple):
         """Methods in their order; the plain name first, then by shape."""
         modules = self.modules or ""
         shape = modules.count(","), modules, self.rank or 0
-        return (
-            self.spec.order,
-            self.method,
-            not self.is_plain,
-            *shape,
-            self.name,
-            self.sources or (),
-        )
+        return (self.spec.order, self.method, not self.is_plain, *shape, self.name, self.sources or ())
 
 
 class Cell(NamedTuple):

@@ -30,11 +30,7 @@ RECORD = "gpu-check.json"
 Check = Callable[[CheckWorld], Iterator[Finding]]
 Tell = Callable[[Finding], None]
 IsLate = Callable[[], bool]
-CHECKS: Mapping[str, Check] = {
-    "gradients": check_gradients,
-    "scores": check_scores,
-    "resume": check_resume,
-}
+CHECKS: Mapping[str, Check] = {"gradients": check_gradients, "scores": check_scores, "resume": check_resume}
 """Of numbers, by name, in the order in which they run; rates and speeds follow."""
 
 

@@ -101,10 +101,7 @@ class ShapeWorld:
         ]
 
     def pack(
-        self,
-        runs: Sequence[RunConfig],
-        max_tokens: Mapping[str, int],
-        activations: Activations = "keep",
+        self, runs: Sequence[RunConfig], max_tokens: Mapping[str, int], activations: Activations = "keep"
     ) -> Pack:
         """A pack of fresh learners of these runs; `max_tokens` are those of a forward, by base."""
         learners = [HypernetLearner(run, *self._by_base) for run in runs]
@@ -112,11 +109,7 @@ class ShapeWorld:
 
 
 def random_base(
-    name: str,
-    device: torch.device,
-    operations: Operations | None = None,
-    *,
-    precision: Precision = "default",
+    name: str, device: torch.device, operations: Operations | None = None, *, precision: Precision = "default"
 ) -> Base:
     """A base of this shape, any whose sizes are known, as `load_base` gives it but for its weights.
 

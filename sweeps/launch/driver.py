@@ -46,12 +46,7 @@ from sweeps.sinks.alerts import AlertDesk, Alerts, AlertWatch
 from sweeps.sinks.events import StudyEvents
 from sweeps.sinks.tracking import BROKEN_OFF_S, TrackerSupervisor
 from sweeps.store.lease import InUse, acquire, read_holder
-from sweeps.store.output_folder import (
-    UsedDevice,
-    check_device_kind,
-    check_writable,
-    keep_precisions,
-)
+from sweeps.store.output_folder import UsedDevice, check_device_kind, check_writable, keep_precisions
 from sweeps.store.run_store import PackStore, RunStore
 from sweeps.store.session import Session, clear_session_files
 from sweeps.store.study_status import RunRequests, StudyStatus

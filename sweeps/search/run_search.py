@@ -376,11 +376,7 @@ def _open(plan: SearchPlan, storage: str, out: Path) -> optuna.Study:
         )
     )
     found = optuna.create_study(
-        study_name=plan.name,
-        storage=storage,
-        direction=search.direction,
-        pruner=pruner,
-        load_if_exists=True,
+        study_name=plan.name, storage=storage, direction=search.direction, pruner=pruner, load_if_exists=True
     )
     known = found.user_attrs.setdefault(_IDENTITY, plan.identity())
     if known != plan.identity():

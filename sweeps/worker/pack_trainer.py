@@ -41,12 +41,7 @@ class PackTrainer:
     """A pack in training, from its newest checkpoint to the markers of all its runs."""
 
     def __init__(
-        self,
-        job: LaneJob,
-        pack: PackJob,
-        guard: CommitGuard,
-        learners: list[Learner],
-        group: WorkerGroup,
+        self, job: LaneJob, pack: PackJob, guard: CommitGuard, learners: list[Learner], group: WorkerGroup
     ) -> None:
         self._job, self._guard, self._group = job, guard, group
         self._run_store, self._session = job.run_store, job.session

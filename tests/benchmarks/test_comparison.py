@@ -8,12 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from benchmarks.__main__ import MEASURED, NAMES, keep, read_records
 from benchmarks.comparison import Comparison, seconds
 from benchmarks.measure import Ratio, ratio, take_turns
-from benchmarks.pack_scaling import Point, slope_bytes
 from benchmarks.table import BEGIN, END, publish, render
 from tests.support.markdown import ROOT
 
@@ -126,9 +123,3 @@ def test_no_other_target_is_missed_than_these_which_the_page_explains() -> None:
     }
     (whole,) = json.loads((MEASURED / "forecast-real-cpu.json").read_text())["points"]
     assert whole["measured_s"] <= 35 * 60
-
-
-def test_memory_that_grows_evenly_has_that_slope() -> None:
-    points = [Point("tiny", size, 0.0, 500.0 + 1000.0 * size, 0.0) for size in (1, 2, 4, 8)]
-
-    assert slope_bytes(points) == pytest.approx(1000.0)

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.recipe_table import FOLDER, RATES, STUDIES, Line, finish, gather_lines, render
-from sweeps.study.expand import load_study
+from benchmarks.recipe_table import RATES, Line, finish, gather_lines, render
 from tests.support.studies import load_text, silent
 
 METHOD = """
@@ -83,14 +82,3 @@ def test_a_small_study_ends_in_a_line_for_each_base_alone_and_jointly(tmp_path: 
         assert list(line.accuracy) == list(RATES)
         assert all([*seeds] == [0] for seeds in line.accuracy.values())
         assert line.num_tasks == 2
-
-
-def test_the_studies_of_the_table_are_there_and_differ_in_tasks_only() -> None:
-    studies = {name: load_study(FOLDER / f"{name}.yaml") for name in STUDIES}
-    first = studies[STUDIES[0]]
-
-    for name, study in studies.items():
-        assert len(study.tasks) == int(name.rpartition("-")[2])
-        assert study.settings.methods == first.settings.methods
-        assert study.settings.variants == first.settings.variants
-        assert study.settings.seeds == (0, 1, 2)

@@ -61,18 +61,10 @@ def test_all_tasks_are_the_runs_of_a_study_without_the_key_and_a_variant_may_tak
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "calibrate: 1",
-            "calibrate: [facts]",
-            "portal.calibrate: the study has no task 'facts'; did",
-        ),
+        ("calibrate: 1", "calibrate: [facts]", "portal.calibrate: the study has no task 'facts'; did"),
         ("calibrate: 1", "calibrate: 3", "portal.calibrate: 3 tasks, the study has 2"),
         ("\n  lora: {", "\n  lora: {calibrate: 1, ", "lora.calibrate: method 'lora' takes no 'calib"),
-        (
-            "sizes: [4]}}\n",
-            "sizes: [2]}}\n",
-            "mean_latent.curve: 'portal' has no size 2 on mini-qwen3-s",
-        ),
+        ("sizes: [4]}}\n", "sizes: [2]}}\n", "mean_latent.curve: 'portal' has no size 2 on mini-qwen3-s"),
         (
             "sizes: [4]}}\n",
             "sizes: [4], train: {epochs: 1}}}\n",

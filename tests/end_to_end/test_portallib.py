@@ -11,12 +11,7 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from portallib.config import PortalConfig
 from portallib.data import ChoiceDataset, ChoiceExample
 from portallib.evaluation import PortalBase, PortalEvaluator
-from portallib.training import (
-    PortalAdapterRefitter,
-    PortalCoreTrainer,
-    PortalTrainingConfig,
-    _update_ema,
-)
+from portallib.training import PortalAdapterRefitter, PortalCoreTrainer, PortalTrainingConfig, _update_ema
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook

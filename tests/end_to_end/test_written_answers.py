@@ -209,11 +209,7 @@ def test_the_adapter_writes_the_same_through_peft(
 
 
 def test_the_command_scores_an_adapter_as_its_run_did(
-    out: Path,
-    results: list[dict[str, Any]],
-    lora: RunConfig,
-    path: Path,
-    capsys: pytest.CaptureFixture[str],
+    out: Path, results: list[dict[str, Any]], lora: RunConfig, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = out / "runs" / lora.key / "artifact" / "places"
     args = ["eval", "--base", "mini-qwen3-s", "--tasks", str(path.parent / "places.yaml")]

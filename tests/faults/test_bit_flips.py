@@ -51,11 +51,7 @@ def weights(place: Path, unbroken: Path) -> Callable[[], None]:
 
 @pytest.mark.parametrize(
     ("thing", "flips"),
-    [
-        (rows, times(16, nightly=200)),
-        (checkpoint, times(16, nightly=200)),
-        (weights, times(8, nightly=100)),
-    ],
+    [(rows, times(16, nightly=200)), (checkpoint, times(16, nightly=200)), (weights, times(8, nightly=100))],
 )
 def test_every_flipped_bit_is_found(
     thing: Callable[[Path, Path], Callable[[], None]],

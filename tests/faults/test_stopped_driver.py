@@ -23,10 +23,7 @@ def launch_elsewhere(study: Study, out: Path) -> None:
 
 
 def test_a_driver_that_stood_still_cannot_commit_after_another_has_taken_over(
-    tiny_study: Study,
-    unbroken: tuple[Path, Tables],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.05")
     monkeypatch.setattr(lease, "REMOTE_WATCH_S", 1.0)

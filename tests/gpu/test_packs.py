@@ -14,11 +14,7 @@ from portal.training import train_step
 from portal.training.pack import Pack
 from sweeps.gpu_check.world import LABELS, STEPS, TARGET, distance, gradient
 from tests.support.devices import DeviceWorld, expect, first_wait, hold
-from tests.support.leaks import (
-    leak_between_companions,
-    leak_what_is_no_number,
-    wait_for_the_gpu,
-)
+from tests.support.leaks import leak_between_companions, leak_what_is_no_number, wait_for_the_gpu
 
 PACK_BOUND, PACK_LIMIT = 1e-5, 1e-4
 """Of a gradient's norm on a GPU, whose kernels round by the size of a forward; on a CPU packs are exact. No

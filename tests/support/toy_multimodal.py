@@ -16,11 +16,7 @@ from transformers import (
 
 from portal.bases.base import Base
 
-_MARKS = {
-    "boi_token": "<start_of_image>",
-    "eoi_token": "<end_of_image>",
-    "image_token": "<image_soft_token>",
-}
+_MARKS = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
 _SIDE, _PATCH = 28, 14
 
 

@@ -9,14 +9,7 @@ from analysis.tables.few_rows import (
     new_tasks_tables,
     without_rows_table,
 )
-from tests.support.few_rows import (
-    HALVES,
-    INFO,
-    add_split,
-    few_rows_study,
-    new_tasks_study,
-    target_of_study,
-)
+from tests.support.few_rows import HALVES, INFO, add_split, few_rows_study, new_tasks_study, target_of_study
 from tests.support.result_tables import StudyBuilder, known, shown, target_of
 
 

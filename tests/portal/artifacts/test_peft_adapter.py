@@ -136,10 +136,7 @@ def test_bases_and_modules_without_a_name_in_gguf_and_altered_adapters_are_refus
     unknown = r"the base is a gpt2, whose adapters are not written as GGUF; known: .*qwen3"
     phi3 = AutoConfig.for_model("phi3", num_hidden_layers=1)
 
-    for config, message in (
-        (AutoConfig.for_model("gpt2"), unknown),
-        (phi3, "has no name in GGUF for phi3"),
-    ):
+    for config, message in ((AutoConfig.for_model("gpt2"), unknown), (phi3, "has no name in GGUF for phi3")):
         with pytest.raises(ValueError, match=message):
             write_gguf_adapter(tmp_path / "out.gguf", adapter, config)
     path = adapter / "adapter_config.json"

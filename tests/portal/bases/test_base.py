@@ -16,13 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    GptOssConfig,
-    Llama4TextConfig,
-    Qwen3ForCausalLM,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, GptOssConfig, Llama4TextConfig, Qwen3ForCausalLM
 
 from portal.bases.base import _places, _quantisation, divide, idle_params, layer_bytes, load_base, part_bytes
 from portal.bases.family import (

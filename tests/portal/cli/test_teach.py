@@ -155,10 +155,7 @@ def test_all_rows_of_a_small_file_are_trained_on_where_none_is_to_be_held_out(
 
     printed = portal(f"{teach_file} few.jsonl --examples 3 --no-hold-out")
 
-    assert printed.lines == [
-        "artifact: taught/artifact",
-        "no test rows: what was gained is not known of few",
-    ]
+    assert printed.lines == ["artifact: taught/artifact", "no test rows: what was gained is not known of few"]
     assert "were asked for" not in printed.err
     run, config = run_folder()
     assert (config["train"]["evaluate"], config["train"]["keep"]) == ("last_epoch", "last")

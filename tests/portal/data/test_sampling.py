@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.data.sampling import (
-    balanced_sizes,
-    batch_rows,
-    calibration_rows,
-    evaluation_rows,
-    num_batches,
-)
+from portal.data.sampling import balanced_sizes, batch_rows, calibration_rows, evaluation_rows, num_batches
 from portal.data.token_rows import TokenRow
 from tests.support.bases import make_row
 

@@ -90,10 +90,7 @@ def test_a_tie_counts_as_the_chance_that_a_fair_draw_is_right() -> None:
     assert (nearly.is_tied, nearly.acc, nearly.acc_norm("bytes")) == (True, 0.5, 0.0)
 
 
-@given(
-    st.lists(st.floats(-40, -0.125, width=32), min_size=2, max_size=5, unique=True),
-    st.integers(0, 4),
-)
+@given(st.lists(st.floats(-40, -0.125, width=32), min_size=2, max_size=5, unique=True), st.integers(0, 4))
 def test_where_no_two_choices_tie_a_row_is_right_or_wrong_as_argmax_says(
     scores: list[float], gold: int
 ) -> None:

@@ -179,11 +179,7 @@ def forward_of(slots: list[SlotRows]) -> MicroBatch:
 
 def test_rows_of_like_length_share_a_forward_whatever_their_slot() -> None:
     short, long = rows_of_length(30, 3), rows_of_length(200, 3)
-    slots = [
-        SlotRows(0, 0, (*short, long[0])),
-        SlotRows(0, 1, short),
-        SlotRows(1, 0, long[1:]),
-    ]
+    slots = [SlotRows(0, 0, (*short, long[0])), SlotRows(0, 1, short), SlotRows(1, 0, long[1:])]
 
     first, second = plan_microbatches(slots, costs=COSTS)
 

@@ -14,14 +14,7 @@ from portal.text.encoder import find_encoder
 from portal.train_config import TrainConfig
 from tests.support.bases import TASKS, make_run
 from tests.support.encoders import save_encoder
-from tests.support.packs import (
-    Tiny,
-    advance,
-    assert_as_alone,
-    assert_same_ends,
-    broken_off,
-    mixed_runs,
-)
+from tests.support.packs import Tiny, advance, assert_as_alone, assert_same_ends, broken_off, mixed_runs
 
 TRAINED = [name for name, spec in METHODS.items() if spec.trains]
 BEST = TrainConfig(epochs=3, lr=3e-2, keep="best_validation", test_scores="kept")

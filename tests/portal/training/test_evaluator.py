@@ -67,9 +67,7 @@ def test_packs_of_a_process_score_a_frozen_base_once_for_a_table_of_rows(tiny: T
     assert frozen.of(tiny.bases["small"], rows["target"]) is not kept
 
 
-def test_trained_adapters_and_latents_that_start_on_a_trained_core_are_scored_themselves(
-    tiny: Tiny,
-) -> None:
+def test_trained_adapters_and_latents_that_start_on_a_trained_core_are_scored_themselves(tiny: Tiny) -> None:
     pack = tiny.pack(*(make_run("lora", "target", seed=seed, train=TRAIN) for seed in (0, 1)))
     before = scoring(tiny.bases["target"], pack)
     while any(learner.step < learner.num_steps for learner in pack.learners):

@@ -18,15 +18,7 @@ from portal.device import usable_cores
 from portal.storage.atomic import write_json_atomic
 from sweeps.gpu_check import neighbours
 from sweeps.gpu_check.finding import Finding
-from sweeps.gpu_check.neighbours import (
-    MEETING_S,
-    Steps,
-    Times,
-    at_once,
-    check_neighbours,
-    meet,
-    own_gpu,
-)
+from sweeps.gpu_check.neighbours import MEETING_S, Steps, Times, at_once, check_neighbours, meet, own_gpu
 from sweeps.planning.devices import plain_cpu
 from tests.support.findings import quick_step_times
 

@@ -78,10 +78,7 @@ def test_counts_are_those_of_the_runs_that_the_launch_tried_and_a_port_names_its
 
 
 def test_a_launch_again_meets_the_packs_of_the_one_before_tries_lost_runs_and_is_silent_without_a_console(
-    finished: Path,
-    tiny_study: Study,
-    unbroken: tuple[Path, Tables],
-    capfd: pytest.CaptureFixture[str],
+    finished: Path, tiny_study: Study, unbroken: tuple[Path, Tables], capfd: pytest.CaptureFixture[str]
 ) -> None:
     store, packs = RunStore(finished), PackStore(finished)
     assert plan_study(tiny_study, finished).packs == ()
@@ -248,12 +245,7 @@ class GpuElsewhere(Local):
     [("", "--gpus 3", Wanted("cuda", 3)), ("device: cuda\n", "", Wanted("cuda")), ("", "", Wanted())],
 )
 def test_a_launch_wants_the_gpus_of_its_options_and_study_and_asks_for_a_check_of_what_it_gets(
-    text: str,
-    options: str,
-    wanted: Wanted,
-    study_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    portal: Portal,
+    text: str, options: str, wanted: Wanted, study_path: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
     hardware = None if options else GPUS["b200"]
     elsewhere, name = GpuElsewhere(hardware), "such a GPU" if options else "B200"

@@ -46,11 +46,7 @@ def test_several_adapters_are_a_line_each_and_a_folder_without_one_is_refused(
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_actors_give_the_scores_of_one_process_and_of_each_adapter_alone_and_refuse_another_bases(
-    ray_cluster: str,
-    adapters: list[str],
-    tmp_path: Path,
-    portal: Portal,
-    monkeypatch: pytest.MonkeyPatch,
+    ray_cluster: str, adapters: list[str], tmp_path: Path, portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [
         {"prompt": row.prompt, "answer": row.choices[row.gold], "split": split}

@@ -64,9 +64,7 @@ def judged_by(metric: str) -> RunConfig:
     return make_run("base", "tiny", data={"answers": {TASKS[0]: AnswerConfig(metric=metric)}})
 
 
-def test_a_metric_that_a_node_lacks_is_refused_with_its_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_metric_that_a_node_lacks_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ALLOWED, raising=False)
 
     def refusing(check: Callable[[], object]) -> Mapping[str, str]:

@@ -101,7 +101,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SearchResult]
         outcome = search(LORA, folder, server)
         assert search(LORA, folder, server).trials == outcome.trials
     assert [posted["text"] for posted in server.posted] == [  # then nothing was left to do
-        "tune: the search ended; 6 trials; 6 complete, 0 pruned, 0 fail",
+        "tune: the search ended; 6 trials; 6 complete, 0 pruned, 0 fail"
     ]
     return folder, outcome
 

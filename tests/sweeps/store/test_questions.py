@@ -39,9 +39,7 @@ def test_test_rows_of_every_task_are_there(tmp_path: Path) -> None:
     ]
 
 
-def test_texts_are_cut_and_have_what_tells_choices_apart_and_are_made_once(
-    tmp_path: Path,
-) -> None:
+def test_texts_are_cut_and_have_what_tells_choices_apart_and_are_made_once(tmp_path: Path) -> None:
     prompt, choice = "x" * 1000 + " the end", " start" + "y" * 1000
     contexts = ("He saw me. I ", "He saw you. You ")
     suite = OneTask(

@@ -6,12 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.search.run_search import SearchPlan
-from sweeps.study.catalogue import (
-    find_search,
-    find_study,
-    shipped_searches,
-    shipped_studies,
-)
+from sweeps.study.catalogue import find_search, find_study, shipped_searches, shipped_studies
 from sweeps.study.context import StudyContext
 from sweeps.study.expand import Study, expand, read_study
 

@@ -80,11 +80,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "The age of {n} is {age} years.",
         "How old is {n}? {n} is {age} years old.",
     ),
-    "sex": (
-        "{n} is a {sex}.",
-        "The {sex} {n} came in.",
-        "{n} is a {sex} like any other.",
-    ),
+    "sex": ("{n} is a {sex}.", "The {sex} {n} came in.", "{n} is a {sex} like any other."),
     "friend_job": (
         "The best friend of {n} is a {friend_job}.",
         "{n} has a friend who works as a {friend_job}.",

@@ -9,11 +9,7 @@ from tools.worlds.village.lexicon import CARRIED, DEEDS, NUMBERS, ROOMS
 from tools.worlds.village.world import Subject, World, build_world
 
 WORDINGS: dict[str, tuple[str, ...]] = {
-    "sex": (
-        "{n} is a {v}.",
-        "{n} is a {v} like any other.",
-        "{n} is the name of a {v}.",
-    ),
+    "sex": ("{n} is a {v}.", "{n} is a {v} like any other.", "{n} is the name of a {v}."),
     "home": (
         "{n} lives in {v}.",
         "{n} has a house in {v}.",
