@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import TELL, open_page
-from tests.support.counts import nightly
 from tests.support.markdown import ROOT
 
 
@@ -46,8 +45,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", ["reference/python.html", *nightly("index.html")])
+@pytest.mark.nightly
+@pytest.mark.parametrize("page", ["reference/python.html", "index.html"])
 def test_the_search_works_on_pages_that_are_opened_as_files(site: Path, tmp_path: Path, page: str) -> None:
     folder = Path(shutil.copytree(site, tmp_path / "site"))
     searched = folder / page
@@ -86,13 +85,10 @@ def test_the_site_has_formulas_commands_and_names(site: Path) -> None:
     assert "Decay of the moving average of each task" in keys
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "links",
-    [
-        ("[gone](gone.md)", "[gone](method.md#gone-too)", "[gone](../portal/gone.py)"),
-        pytest.param(("::: portal.gone",), marks=pytest.mark.nightly),
-    ],
+    [("[gone](gone.md)", "[gone](method.md#gone-too)", "[gone](../portal/gone.py)"), ("::: portal.gone",)],
 )
 def test_what_leads_nowhere_fails(links: tuple[str, ...], tmp_path: Path) -> None:
     for part in ("docs", ".ci", "mkdocs.yml", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"):

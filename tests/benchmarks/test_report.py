@@ -29,7 +29,7 @@ def test_the_tables_have_every_run_task_epoch_and_split(tiny_study: Study, tmp_p
     assert one["acc_norm"] == pytest.approx(sum(right) / len(right))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_report_is_measured(tiny_study: Study) -> None:
     point = measure(tiny_study, most_rows=6)
 

@@ -75,7 +75,8 @@ def any_base(request: pytest.FixtureRequest) -> Base:
     return make_bf16_base(request.param, request.param, hidden=64)
 
 
-@pytest.mark.parametrize("threads", [2, *nightly(1)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("threads", [1, 2])
 def test_a_learner_in_a_pack_is_the_learner_alone_to_the_last_bit(
     bases: dict[str, Base], source: Path, threads: int
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_learner_in_a_pack_is_the_learner_alone_to_the_last_bit(
         assert_as_alone(bases, source, mixed_runs())
 
 
+@pytest.mark.nightly
 def test_a_resumed_pack_equals_an_uninterrupted_one_to_the_last_bit(
     bases: dict[str, Base], source: Path, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ def test_time_that_several_kernels_share_counts_once() -> None:
         assert covered(spans) == total
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_pack_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(packs, "ADAPTED", {"q and v": ("q", "v")})
     monkeypatch.setitem(packs.LEARNERS, "cpu", (2,))

@@ -27,7 +27,7 @@ def test_questions_of_random_words_are_as_long_as_those_of_the_tasks() -> None:
         assert all(min(percentiles) <= len(row.prompt) <= longest for row in own)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.oracle
 def test_a_step_is_timed_beside_peft_and_portallib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(peers._TURNS, "cpu", 1)

@@ -1,7 +1,4 @@
-"""A launch records what it runs and says what it tried; Ray Tune and Ray Train give the same study.
-
-Workers and drivers are killed on the way.
-"""
+"""A launch says what it tried; with Ray Tune and Ray Train, killed processes change nothing in the tables."""
 
 import os
 import shutil
@@ -147,6 +144,7 @@ def test_a_killed_worker_of_train_comes_back_and_the_tables_are_the_same(
     assert not (tmp_path / "scratch").exists()
 
 
+@pytest.mark.chaos
 @pytest.mark.ray
 def test_a_killed_plain_worker_comes_back_a_killed_driver_blocks_no_other_and_the_tables_are_the_same(
     ray_cluster: str, one_pack: tuple[Study, Path, Tables], tmp_path: Path
