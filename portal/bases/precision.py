@@ -1,5 +1,6 @@
 """Precision of frozen bases: what a device can hold, and what `auto` stands for on it."""
 
+import os
 import time
 from functools import cache
 from importlib.util import find_spec
@@ -18,6 +19,8 @@ BF16_WIDTH = 384
 """Hidden width from which `auto` takes bf16 on a CPU: docs/benchmarks.md, "Bases in bf16 on a CPU"."""
 BF16_GAIN = 1.5
 """Gain of matrix products from which `auto` takes bf16 on a CPU: beside products, rounding costs time."""
+BF16_SWITCH = "PORTAL_CPU_BF16"
+"""The variable that, where it is 0, has this CPU taken for one without bf16."""
 _CPUINFO = Path("/proc/cpuinfo")
 _TRIES = 4
 """Times that a product is measured: the least of them is free of what others do."""
@@ -25,8 +28,11 @@ _TRIES = 4
 
 @cache
 def cpu_has_bf16() -> bool:
-    """Whether this machine's CPU multiplies bf16 matrices by instructions of its own."""
-    return any(flag in _cpu_flags() for flag in BF16_FLAGS)
+    """Whether this machine's CPU multiplies bf16 matrices by instructions of its own, and may be asked to."""
+    allowed = os.environ.get(BF16_SWITCH, "1")
+    if allowed not in ("0", "1"):
+        raise ValueError(f"{BF16_SWITCH}={allowed!r}: neither 0, which leaves bf16 out on this CPU, nor 1")
+    return allowed == "1" and any(flag in _cpu_flags() for flag in BF16_FLAGS)
 
 
 def _cpu_flags() -> set[str]:
@@ -96,9 +102,16 @@ def weights_dtype(precision: Precision, *, on_gpu: bool) -> torch.dtype:
     return torch.bfloat16 if on_gpu or precision == "bf16" else torch.float32
 
 
-def resolve_precision(choice: PrecisionChoice, width: int, device: str) -> Precision:
-    """The precision that `choice` stands for, for a base of that hidden width on a device of this machine."""
+def resolve_precision(
+    choice: PrecisionChoice, width: int, device: str, *, bf16_pays: bool | None = None
+) -> Precision:
+    """The precision that `choice` stands for, for a base of that hidden width on a device.
+
+    `bf16_pays` says whether a CPU computes enough faster in bf16; None measures that of this machine.
+    """
     if choice != "auto":
         return choice
-    may_gain = not device.startswith("cuda") and cpu_has_bf16() and width >= BF16_WIDTH
-    return "bf16" if may_gain and cpu_bf16_gain() >= BF16_GAIN else "default"
+    if device.startswith("cuda") or width < BF16_WIDTH:
+        return "default"
+    pays = cpu_has_bf16() and cpu_bf16_gain() >= BF16_GAIN if bf16_pays is None else bf16_pays
+    return "bf16" if pays else "default"

@@ -33,11 +33,19 @@ class StudyContext:
     identity: tuple[object, ...]  # what the study file says of all that
 
     @classmethod
-    def open(cls, settings: StudyFile, out: Folder | None = None, *, outline: bool = False) -> "StudyContext":
+    def open(
+        cls,
+        settings: StudyFile,
+        out: Folder | None = None,
+        *,
+        outline: bool = False,
+        bf16_pays: bool | None = None,
+    ) -> "StudyContext":
         """Read the suite's examples and the bases' digests; ValueError for what the study cannot have.
 
         In `out` the study ran before, or will run: the folder keeps what precision `auto` stands for. With
         `outline` rows of public benchmarks that are not at hand are taken to be as many as they are known to.
+        `bf16_pays` says whether a CPU gains from bf16, for precision `auto`; None measures this machine's.
         """
         methods = with_variants(settings)
         check_names(methods)
@@ -49,7 +57,9 @@ class StudyContext:
             named[names] = suite.choose(chosen)
         bases = dict.fromkeys((*settings.sources, *settings.targets))
         device = None if settings.device == "auto" else settings.device
-        precisions = resolve_precisions(settings.precision, bases, device=device, out=out)
+        precisions = resolve_precisions(
+            settings.precision, bases, device=device, out=out, bf16_pays=bf16_pays
+        )
         refs = {name: resolve(name, precision=precisions[name]) for name in bases}
         tasks = _all_tasks(own, named)
         try:
@@ -102,18 +112,24 @@ def _identity(settings: StudyFile) -> tuple[object, ...]:
 
 
 def resolve_precisions(
-    choice: PrecisionChoice, bases: Collection[str], *, device: str | None = None, out: Folder | None = None
+    choice: PrecisionChoice,
+    bases: Collection[str],
+    *,
+    device: str | None = None,
+    out: Folder | None = None,
+    bf16_pays: bool | None = None,
 ) -> dict[str, Precision]:
     """The precision of each base. `auto` is what `out` keeps, or else what suits `device` of this machine.
 
-    Without a device that is the GPU, where there is one. Where `out` keeps nothing yet and has runs on a base
-    in one precision, as of a study that did not ask for `auto` before, the base stays in that.
+    Without a device that is the GPU, where there is one. `bf16_pays` says whether a CPU gains from bf16; None
+    measures that of this machine's. Where `out` keeps nothing yet and has runs on a base in one precision, as
+    of a study that did not ask for `auto` before, the base stays in that.
     """
     if choice != "auto":
         return dict.fromkeys(bases, choice)
     kept = {} if out is None else kept_precisions(out) or _of_runs(out)
     found = {base: kept[base] for base in bases if base in kept}
-    return found | {base: _resolve(base, device) for base in bases if base not in kept}
+    return found | {base: _resolve(base, device, bf16_pays) for base in bases if base not in kept}
 
 
 def _of_runs(out: Folder) -> dict[str, Precision]:
@@ -125,11 +141,12 @@ def _of_runs(out: Folder) -> dict[str, Precision]:
     return {base: next(iter(own)) for base, own in found.items() if len(own) == 1}
 
 
-def _resolve(base: str, device: str | None) -> Precision:
+def _resolve(base: str, device: str | None, bf16_pays: bool | None) -> Precision:
     import torch  # it takes seconds, which `sweep status` need not wait
 
     from portal.bases.family import outline_config
     from portal.bases.precision import resolve_precision
 
     here = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return resolve_precision("auto", outline_config(base).get_text_config().hidden_size, here)
+    width = outline_config(base).get_text_config().hidden_size
+    return resolve_precision("auto", width, here, bf16_pays=bf16_pays)

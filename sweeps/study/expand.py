@@ -128,19 +128,23 @@ def load_study(
     out: Folder | None = None,
     device: DeviceChoice | None = None,
     outline: bool = False,
+    bf16_pays: bool | None = None,
 ) -> Study:
     """The study of that shipped name or in that file, expanded and resolved; ValueError for any fault.
 
     `out` is where it runs: with precision `auto`, bases stay there what they were at its first launch. A
     `device` takes the place of the file's. With `outline` it can be planned where the rows of public
     benchmarks are not at hand; whether that is so, its suite says, and then its runs have no keys that count.
+    `bf16_pays` gives the runs that precision `auto` has on a CPU that gains from bf16, or on one that does
+    not; None asks this machine's.
     """
     path = find_study(str(name_or_path))
     settings = read_study(path)
     if device is not None:
         settings = settings.model_copy(update={"device": device})
     with faults_of(path):
-        return expand(settings, StudyContext.open(settings, out, outline=outline))
+        context = StudyContext.open(settings, out, outline=outline, bf16_pays=bf16_pays)
+        return expand(settings, context)
 
 
 def read_study(path: Path) -> StudyFile:

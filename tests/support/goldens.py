@@ -5,7 +5,6 @@
 
 import io
 import json
-import os
 import re
 import tempfile
 from collections import Counter
@@ -15,10 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.support.environment import variables_for_tests
+from tests.support.environment import enter_environment
 
 if __name__ == "__main__":
-    os.environ.update(variables_for_tests(os.environ))  # before torch is imported
+    enter_environment()
 
 import pyarrow as pa
 import pytest
@@ -74,11 +73,17 @@ MISTAKES = (
 def run_keys(study: str) -> str:
     """The keys of a study's runs by label, in their order; or the one line with which it is refused.
 
-    A study of public benchmarks has its keys over rows of known sizes, which stand for them.
+    A study of public benchmarks has its keys over rows of known sizes, which stand for them. One with
+    precision `auto` has two sets of keys, whatever the CPU here.
     """
+    in_fp32, in_bf16 = _keys_of(study, bf16_pays=False), _keys_of(study, bf16_pays=True)
+    return in_fp32 if in_fp32 == in_bf16 else f"{in_fp32}  on a CPU that gains from bf16:\n{in_bf16}"
+
+
+def _keys_of(study: str, *, bf16_pays: bool) -> str:
     with _bases_of_packages():
         try:
-            loaded = load_study(_study_file(study), outline=True)
+            loaded = load_study(_study_file(study), outline=True, bf16_pays=bf16_pays)
         except ValueError as error:
             return f"  {one_line(error).replace(f'{ROOT}/', '')}\n"
     by_label: dict[str, list[str]] = {}

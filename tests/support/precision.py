@@ -14,7 +14,8 @@ from portal.config import RunConfig
 from tests.support.bases import make_base
 
 needs_bf16 = pytest.mark.skipif(
-    not precision.cpu_has_bf16(), reason="this machine's CPU has neither AVX512-BF16 nor AMX-BF16"
+    not precision.cpu_has_bf16(),
+    reason="this machine's CPU has neither AVX512-BF16 nor AMX-BF16, or PORTAL_CPU_BF16=0 denies it",
 )
 
 
@@ -23,6 +24,7 @@ def cpu_with(*flags: str) -> Iterator[None]:
     """Within the block torch and Linux tell these flags of the CPU, and any speed in bf16 will do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "BF16_GAIN", 0.0)
+        patch.delenv(precision.BF16_SWITCH, raising=False)
         patch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(flags, True), raising=False)
         patch.setattr(precision, "_CPUINFO", Path("/nowhere"))
         _forget()

@@ -20,7 +20,7 @@ from portal.forward.losses import token_log_probs
 from portal.modules import ALL_MODULES
 from tests.support.bases import make_base, random_factors, reads_of
 from tests.support.offload import divide_over_disk
-from tests.support.precision import copy_in_fp32, in_bf16, needs_bf16
+from tests.support.precision import copy_in_fp32, cpu_with, in_bf16
 
 ROUNDING = 2.0**-8
 """Of bf16."""
@@ -198,11 +198,11 @@ def test_they_are_fused_on_a_gpu_and_in_bf16_unless_the_user_says_otherwise(
         usual_operations(torch.float32, on_gpu=False)
 
 
-@needs_bf16
 def test_a_base_in_bf16_is_loaded_with_fused_ones_unless_plain_ones_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PORTAL_OPERATIONS", raising=False)
-    assert load_base("mini-qwen3-xs", precision="bf16").operations == "fused"
-    monkeypatch.setenv("PORTAL_OPERATIONS", "plain")
-    assert load_base("mini-qwen3-xs", precision="bf16").operations == "plain"
+    with cpu_with("avx512_bf16"):
+        assert load_base("mini-qwen3-xs", precision="bf16").operations == "fused"
+        monkeypatch.setenv("PORTAL_OPERATIONS", "plain")
+        assert load_base("mini-qwen3-xs", precision="bf16").operations == "plain"

@@ -10,7 +10,9 @@ from portal.bases.base import load_base
 from portal.bases.family import outline_config
 from portal.bases.precision import (
     BF16_FLAGS,
+    BF16_SWITCH,
     BF16_WIDTH,
+    _cpu_flags,
     _listed_flags,
     check_precision,
     cpu_bf16_gain,
@@ -41,7 +43,20 @@ def test_flags_are_those_that_linux_lists() -> None:
 def test_torch_and_linux_say_the_same_of_this_cpu() -> None:
     listed = _listed_flags(LINUX_FLAGS.read_text())
 
-    assert cpu_has_bf16() == bool(listed & set(BF16_FLAGS))
+    assert listed & set(BF16_FLAGS) == _cpu_flags() & set(BF16_FLAGS)
+
+
+def test_a_cpu_can_be_taken_for_one_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cpu_with("avx512_bf16"):
+        assert cpu_has_bf16()
+    with cpu_with("avx512_bf16"), monkeypatch.context() as patch:
+        patch.setenv(BF16_SWITCH, "0")
+        assert not cpu_has_bf16()
+        assert cpu_bf16_gain() == 1.0
+    with cpu_with("avx512_bf16"), monkeypatch.context() as patch:
+        patch.setenv(BF16_SWITCH, "no")
+        with pytest.raises(ValueError, match=r"PORTAL_CPU_BF16='no': neither 0, .*, nor 1"):
+            cpu_has_bf16()
 
 
 @pytest.mark.parametrize("flag", BF16_FLAGS)
@@ -88,9 +103,9 @@ def test_the_width_of_a_base_is_known_without_its_files() -> None:
     assert [config.hidden_size for config in configs] == [96, 576]
 
 
-@needs_bf16
 def test_a_base_in_bf16_has_its_weights_rounded_and_frozen() -> None:
-    whole, rounded = load_base("mini-gemma3"), load_base("mini-gemma3", precision="bf16")
+    with cpu_with("avx512_bf16"):
+        whole, rounded = load_base("mini-gemma3"), load_base("mini-gemma3", precision="bf16")
 
     weights = dict(rounded.model.named_parameters())
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}

@@ -30,7 +30,7 @@ from portal.hypernet import Factors
 from portal.modules import ALL_MODULES
 from tests.support.bases import make_base, make_uneven_base, random_factors, reads_of
 from tests.support.launches import count_launches, no_attention, no_norm
-from tests.support.precision import copy_in_fp32, in_bf16, needs_bf16
+from tests.support.precision import copy_in_fp32, in_bf16
 
 ALL = tuple(MODULE_PATHS)
 ROWS_PER_SLOT = 2
@@ -324,7 +324,6 @@ def test_slots_that_follow_one_another_are_not_copied() -> None:
     assert torch.equal(apart.of(factor_S), factor_S[[1, 5]])
 
 
-@needs_bf16
 def test_factors_are_in_the_precision_of_the_base() -> None:
     base, slots = in_bf16(load_base("mini-qwen3-xs")), (0, 2, None, 0)
     exact = by_rows(copy_in_fp32(base), slots, 0.5)

@@ -55,7 +55,7 @@ from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from tests.support.bases import make_run
 from tests.support.packs import make_pack, run_to_end
-from tests.support.precision import needs_bf16, run_in_bf16
+from tests.support.precision import cpu_with, run_in_bf16
 from tests.support.studies import TINY, Tables, load_text
 from tests.support.workload import WORK
 
@@ -221,15 +221,16 @@ def test_a_gpu_with_plain_operations_takes_longer(monkeypatch: pytest.MonkeyPatc
     assert 1.4 * fused < seconds(LORA, GPUS["b200"]) < 4 * fused
 
 
-@needs_bf16
 def test_a_study_in_bf16_is_predicted_to_take_less_memory_and_the_time_of_its_products(
     tmp_path: Path,
 ) -> None:
     cpu = plain_cpu(2)
     whole, rounded = (load_text(tmp_path, f"{TINY}precision: {each}\n") for each in ("default", "bf16"))
-    slow, fast = (
-        plan_study(rounded, tmp_path, device=replace(cpu, bf16_flops=gain * cpu.flops)) for gain in (0.5, 8.0)
-    )
+    with cpu_with("avx512_bf16"):
+        slow, fast = (
+            plan_study(rounded, tmp_path, device=replace(cpu, bf16_flops=gain * cpu.flops))
+            for gain in (0.5, 8.0)
+        )
     plain = plan_study(whole, tmp_path, device=cpu)
 
     slow_hours, fast_hours = (sum(each.hours for each in plan.forecasts) for plan in (slow, fast))

@@ -17,7 +17,7 @@ from sweeps.study import context as contexts
 from sweeps.study.context import StudyContext, resolve_precisions
 from sweeps.study.expand import expand, load_study
 from sweeps.study.study_file import StudyFile
-from tests.support.precision import cpu_with, needs_bf16
+from tests.support.precision import cpu_with
 from tests.support.studies import TINY, silent
 
 SEARCH = """
@@ -176,18 +176,17 @@ def test_a_machine_or_a_study_that_cannot_go_on_in_a_folder_says_so_and_can_stil
     assert not (out / "runs").exists()
 
 
-@needs_bf16
 def test_joint_training_resolves_and_keeps_it_as_a_study_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from portal.data.suites import open_suite
 
     monkeypatch.setattr(precision, "BF16_WIDTH", 96)
-    monkeypatch.setattr(precision, "BF16_GAIN", 0.0)
     suite, tasks = open_suite("mini", ["fact_qa"])
     request = TrainRequest(suite, tasks, precision="auto", out=tmp_path)
 
-    first = source_run(["mini-qwen3-s"], request, modules=("q",), rank=2)
+    with cpu_with(*ABLE):
+        first = source_run(["mini-qwen3-s"], request, modules=("q",), rank=2)
     keep_precisions(tmp_path, first.auto_precisions)
     with cpu_with():
         again = source_run(["mini-qwen3-s"], request, modules=("q",), rank=2)
