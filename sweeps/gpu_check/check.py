@@ -16,7 +16,16 @@ from portal.bases.base import load_base
 from portal.config import Precision
 from portal.device import release_memory, torch_threads
 from portal.storage.atomic import write_json_atomic
-from sweeps.gpu_check.finding import ERRORS, LAST_START_S, Finding, failed, left_out, skipped, until_error
+from sweeps.gpu_check.finding import (
+    ERRORS,
+    LAST_START_S,
+    NEEDS_BF16,
+    Finding,
+    failed,
+    left_out,
+    skipped,
+    until_error,
+)
 from sweeps.gpu_check.neighbours import Steps, check_neighbours
 from sweeps.gpu_check.numbers import check_gradients, check_resume, check_scores
 from sweeps.gpu_check.rates import Rates, known_rates, measure, rated_device
@@ -190,10 +199,14 @@ def _timed(world: CheckWorld, tell: Tell, is_late: IsLate) -> Iterator[ShapeWorl
         return ShapeWorld(load_base(name, device=world.device_kind, precision=precision), batch=batch)
 
     yield load(world.timed, BATCH)
-    if world.is_gpu or world.own_precision is None:
+    if world.is_gpu:
+        return
+    in_bf16 = f"{world.halved} in bf16: steps and scoring"
+    if world.own_precision is None:
+        tell(skipped(in_bf16, NEEDS_BF16))
         return
     if is_late():
-        tell(left_out(f"{world.halved} in bf16: steps and scoring"))
+        tell(left_out(in_bf16))
         return
     yield load(world.halved, 1, world.own_precision)
 

@@ -9,6 +9,8 @@ from portal.messages import one_line
 
 Level = Literal["PASS", "WARN", "FAIL", "SKIP"]
 _Found = TypeVar("_Found")
+NEEDS_BF16 = "needs AVX512-BF16 or AMX-BF16, which this CPU lacks"
+"""Why a line on bases in bf16 is skipped on a CPU."""
 LAST_START_S = 400.0
 """No line that only makes plans sharper begins after so many seconds of a check, which is to take eight
 minutes at most. Numbers are always checked."""

@@ -12,7 +12,7 @@ from portal.device import torch_threads, usable_cores
 from portal.evaluate.loglikelihood import Scored, score_rows
 from portal.storage.checkpoint import load_latest, save_checkpoint
 from portal.training.pack import Pack
-from sweeps.gpu_check.finding import Finding, bounded, skipped
+from sweeps.gpu_check.finding import NEEDS_BF16, Finding, bounded, skipped
 from sweeps.gpu_check.world import LABELS, SLIDING, TARGET, CheckWorld, Where, distance, gradient
 
 FP32_BOUND = 1e-4
@@ -46,7 +46,7 @@ def check_gradients(world: CheckWorld) -> Iterator[Finding]:
             ours, theirs = rounded[label].double(), alone[label].double()
             yield bounded(what, float(torch.cosine_similarity(ours, theirs, dim=0)), least=BF16_COSINE)
     if world.own_precision is None:
-        yield skipped("gradients in bf16", "this CPU has no bf16 instructions")
+        yield skipped("gradients in bf16", NEEDS_BF16)
 
 
 def check_scores(world: CheckWorld) -> Iterator[Finding]:
@@ -64,6 +64,8 @@ def check_scores(world: CheckWorld) -> Iterator[Finding]:
         yield bounded(what, apart, most=SCORE_BOUND_NATS, unit="nats")
         if world.own_precision is not None:
             yield from _compare_rounded(base, score_rows(world.base(base, "own"), rows), packed)
+    if world.own_precision is None:
+        yield skipped("scores in bf16", NEEDS_BF16)
 
 
 def check_resume(world: CheckWorld) -> Iterator[Finding]:
