@@ -1,14 +1,12 @@
 """Fixtures of all tests: one thread, no GPU, one local Ray cluster, the smallest real study, done."""
 
-import os
+# ruff: noqa: E402
+from tests.support.environment import enter_environment, reason_without_gpu, start_patiently
 
-from tests.support.environment import reason_without_gpu, start_patiently, variables_for_tests
-
-os.environ.update(variables_for_tests(os.environ))  # before torch is imported
-os.environ.pop("RAY_ADDRESS", None)  # the tests join no cluster that they did not start
-os.environ.pop("RAY_API_SERVER_ADDRESS", None)
+enter_environment()
 import gc
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PLACE = ROOT / ".pytest_cache" / "built"
+PLACE = ROOT / ".pytest_cache" / "built für alle"
 _SOURCES = ("portal", "sweeps", "tests/support", "tests/conftest.py")
 _READ = {".py", ".yaml", ".json", ".parquet"}
 _KEPT_S = 24 * 3600

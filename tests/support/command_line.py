@@ -1,6 +1,7 @@
 """What tests of the `portal` command share: running it, its refusals, its commands, a small study file."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,9 +42,9 @@ class Portal:
     capsys: pytest.CaptureFixture[str]
 
     def __call__(self, command: str, *more: object, code: int = 0) -> Printed:
-        """What a command prints that ends with that exit code; further arguments may hold spaces."""
+        """What a command prints that ends with that exit code, typed as in a shell: `quoted` is for paths."""
         self.capsys.readouterr()
-        ended = main([*command.split(), *map(str, more)])
+        ended = main([*shlex.split(command), *map(str, more)])
         printed = Printed(*self.capsys.readouterr())
         assert ended == code, f"{command}: {ended}\n{printed.err}"
         return printed

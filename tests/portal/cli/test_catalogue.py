@@ -37,10 +37,10 @@ def write_rows(path: str, *, count: int = 12, lead: str = " ", **more: str) -> N
 def test_rows_of_a_folder_are_counted_and_the_first_are_shown_with_their_white_space(
     world: Path, portal: Portal
 ) -> None:
-    counts = portal(f"tasks --data {world}/data --json").json["tasks"]
+    counts = portal(f"tasks --data '{world}/data' --json").json["tasks"]
     assert counts == {task: {"train": 8, "validation": 8, "test": 8} for task in TASKS}
 
-    printed = portal(f"tasks --suite {world}/data --tasks sums,names --show 2")
+    printed = portal(f"tasks --suite '{world}/data' --tasks sums,names --show 2")
     shown = [line for line in printed.lines if " -> " in line]
     assert [line.split(": ")[0] for line in shown] == ["sums", "sums", "names", "names"]
     suite, _ = open_suite(str(world / "data"), ["sums"])

@@ -41,7 +41,7 @@ def source(world: Path, encoder: Path, portal: Portal) -> Artifact:
     command = f"train --source tiny-llama --tasks {FILES} --suite mini --rank 2 --examples 8 --epochs 1"
     trained = encoder.parent / "source"
     if not trained.exists():
-        portal(f"{command} --no-base --text-encoder {encoder} --out {trained}")
+        portal(f"{command} --no-base --text-encoder '{encoder}' --out '{trained}'")
     Path("source").symlink_to(trained)
     return Artifact.load(Path("source/artifact/tiny-llama"))
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_described_is_refused_in_one_line_and_leaves_nothing(
     for task, descriptions in {"mute": [], "more": [], "empty": [" "], "kinds": ["name the number"]}.items():
         write_task(world, task, *descriptions)
     text = ("--describe", "a sum")
-    untaught = TEACH.replace("teach source", f"teach {world}/source")
+    untaught = TEACH.replace("teach source", f"teach '{world}/source'")
     for command, more, message in (
         ("mute.yaml", (), "task 'mute' has no description"),
         ("mute.yaml,more.yaml", text, "one description is given for 2 tasks; describe each in its task file"),

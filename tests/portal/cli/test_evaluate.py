@@ -11,7 +11,7 @@ from tests.support.command_line import Portal
 
 
 def test_eval_prints_json_of_the_documented_shape(world: Path, portal: Portal) -> None:
-    printed = portal(f"eval --base tiny-gemma3 --data {world}/data --json --limit 5").json
+    printed = portal(f"eval --base tiny-gemma3 --data '{world}/data' --json --limit 5").json
 
     assert set(printed) >= {"base", "tasks", "macro"}
     assert printed["base"] == "tiny-gemma3"
@@ -28,7 +28,7 @@ def test_eval_prints_json_of_the_documented_shape(world: Path, portal: Portal) -
 
 
 def test_the_matrix_is_symmetric_and_the_same_in_json_and_csv(world: Path, portal: Portal) -> None:
-    command = f"conflicts {world}/ported --data {world}/data"
+    command = f"conflicts '{world}/ported' --data '{world}/data'"
 
     printed = portal(f"{command} --rows 4 --json --out cosines.csv").json
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from shlex import quote
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ WEIGHTS = Path("a/adapter_model.safetensors")
 @pytest.fixture
 def export(world: Path, portal: Portal) -> str:
     """The command that exports from the port into the folder `a`."""
-    return f"export {world}/ported --out a"
+    return f"export '{world}/ported' --out a"
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_a_mistake_is_one_line(world: Path, export: str, portal: Portal) -> None
         "--task sums --layout text --check": "cannot check --layout text",
     }.items():
         assert message in portal.refusal(f"{export} {options}")
-    both = portal.refusal(f"export {world}/source/artifact --task sums --out a")
+    both = portal.refusal(f"export '{world}/source/artifact' --task sums --out a")
     assert "holds artifacts of tiny-llama, tiny-qwen3; name one of them" in both
 
 
@@ -149,9 +150,11 @@ def test_adapters_for_a_server_come_with_its_command_their_routing_and_gguf_file
         portal(f"{export} --task sums {options}")
         assert Path("a/adapter.gguf").is_file() == there
 
-    lines = portal(f"export {world}/ported --out b --all --serve vllm").lines
+    lines = portal(f"export '{world}/ported' --out b --all --serve vllm").lines
     assert lines[-2] == "which server has which adapter: b/routing.py"
-    assert lines[-1].startswith(f"serve: vllm serve {world / 'gemma3'} --enable-lora --max-lora-rank 8 ")
+    assert lines[-1].startswith(
+        f"serve: vllm serve {quote(f'{world}/gemma3')} --enable-lora --max-lora-rank 8 "
+    )
     assert all(f"{task}=b/{task}" in lines[-1] for task in TASKS)
     assert all(f'("tiny-gemma3", "{task}")' in Path("b/routing.py").read_text() for task in TASKS)
     assert not list(Path("b").rglob("*.gguf"))

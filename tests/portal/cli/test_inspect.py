@@ -46,7 +46,7 @@ def test_an_artifact_is_described_without_its_weights(world: Path, copy: Path, p
 
 
 def test_the_artifacts_of_joint_training_are_described_one_after_another(world: Path, portal: Portal) -> None:
-    printed = portal(f"inspect {world}/source")
+    printed = portal(f"inspect '{world}/source'")
 
     bases = [cells[1] for cells in printed.cells if cells[:1] == ["base"]]
     assert bases == sorted(path.name for path in (world / "source" / "artifact").iterdir())

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_a_mistake_is_one_line_that_names_it_and_what_would_do(
     for number, (command, value, remedy) in enumerate(MISTAKES):
         folder = tmp_path / str(number)
         folder.mkdir()
-        line = portal.refusal(command.format(w=world, t=folder))
+        line = portal.refusal(command.format(w=quote(str(world)), t=quote(str(folder))))
         assert value.format(t=folder) in line, command
         assert remedy in line, (command, line)
 
@@ -100,7 +101,7 @@ def test_an_output_folder_that_cannot_be_made_or_is_in_use_is_refused(
 ) -> None:
     Path("file").write_text("mine")
 
-    assert "file/out" in portal.refusal(f"export {world}/ported --task sums --out file/out")
+    assert "file/out" in portal.refusal(f"export '{world}/ported' --task sums --out file/out")
     assert "file/out" in portal.refusal("sweep run study.yaml --out file/out")
     assert Path("file").read_text() == "mine"
     with acquire(Path("folder")):
@@ -136,12 +137,12 @@ def test_a_split_without_rows_is_refused_before_anything_is_trained_or_scored(
 
 
 def test_an_adapter_that_does_not_fit_its_config_or_its_base_is_refused(world: Path, portal: Portal) -> None:
-    portal(f"export {world}/ported --task sums --out adapter")
+    portal(f"export '{world}/ported' --task sums --out adapter")
     make_model("gemma3", hidden=24, layers=2, seed=9).save_pretrained("other")
     character_tokenizer(bos=True).save_pretrained("other")
     path = Path("adapter/adapter_config.json")
     config = json.loads(path.read_bytes())
-    command = f"eval --data {world}/data --adapter adapter --base"
+    command = f"eval --data '{world}/data' --adapter adapter --base"
 
     assert "made for a base of revision" in portal(f"{command} other", code=2).err
     path.with_name("portal_base.json").unlink()  # another tool's adapter has no digests

@@ -16,10 +16,10 @@ SHORT = "--examples 4 --epochs 1 --no-base --registry shelf"
 def test_a_new_base_and_a_new_task_join_the_matrix_with_their_scores(
     world: Path, new_tasks: Path, portal: Portal
 ) -> None:
-    assert "2 bases" in portal(f"registry shelf --add {world}/source").out
-    port = f"port {world}/source --to tiny-gemma3 --out ported --tasks sums,names --data data {SHORT}"
+    assert "2 bases" in portal(f"registry shelf --add '{world}/source'").out
+    port = f"port '{world}/source' --to tiny-gemma3 --out ported --tasks sums,names --data data {SHORT}"
     assert portal(port).lines[-1].startswith("added to shelf: ")
-    portal(f"teach {world}/source --on tiny-llama --tasks totals --out taught --data data {SHORT}")
+    portal(f"teach '{world}/source' --on tiny-llama --tasks totals --out taught --data data {SHORT}")
 
     (core,) = portal("registry shelf --json").json["cores"]
     methods = [each["lineage"]["method"] for each in core["artifacts"]]
@@ -56,11 +56,11 @@ def test_an_artifact_brings_the_scores_of_its_run_once_and_scores_of_all_test_ro
     scores = {row["task"]: row["acc_norm"] for row in results if row["split"] == "test"}  # of one epoch
 
     for _ in range(2):
-        (core,) = portal(f"registry shelf --add {world}/ported --json").json["cores"]
+        (core,) = portal(f"registry shelf --add '{world}/ported' --json").json["cores"]
         assert {cell["task"]: cell["score"]["score"] for cell in core["adapters"]} == scores
     for options, kept in {"": 1, "--limit 2": 1, "--split validation": 1, "--split test": 2}.items():
         if options:
-            portal(f"eval --registry shelf --base tiny-gemma3 --data {world}/data {options}")
+            portal(f"eval --registry shelf --base tiny-gemma3 --data '{world}/data' {options}")
         assert len(list(Path("shelf/scores").iterdir())) == kept, options
 
 
@@ -82,8 +82,8 @@ def test_the_output_of_a_study_stands_for_its_artifacts(world: Path, portal: Por
 
 
 def test_another_core_says_what_it_lacks(world: Path, portal: Portal) -> None:
-    portal(f"registry shelf --add {world}/ported")
-    train = f"train --source tiny-qwen3 --tasks sums,names --data {world}/data --rank 3"
+    portal(f"registry shelf --add '{world}/ported'")
+    train = f"train --source tiny-qwen3 --tasks sums,names --data '{world}/data' --rank 3"
     portal(f"{train} --out other {SHORT}")
 
     text = portal("registry shelf").out
@@ -95,8 +95,8 @@ def test_another_core_says_what_it_lacks(world: Path, portal: Portal) -> None:
 def test_mistakes_are_one_line(world: Path, portal: Portal) -> None:
     for command, message in {
         "registry none": "holds no artifact yet; `portal registry",
-        f"registry {world}/ported": "not a registry, it holds",
-        f"eval --base tiny-gemma3 --registry r --artifact {world}": (
+        f"registry '{world}/ported'": "not a registry, it holds",
+        f"eval --base tiny-gemma3 --registry r --artifact '{world}'": (
             "--artifact, --adapter and --registry exclude each other"
         ),
         "eval --base tiny-gemma3 --core 12ab": "--core names a core of a registry",
@@ -110,24 +110,24 @@ def test_a_task_of_a_file_is_scored_by_its_file_and_passed_over_where_nobody_nam
     lines = (world / "data" / "sums" / "train.jsonl").read_text().splitlines()[:10]
     rows = [{key: json.loads(line)[key] for key in ("prompt", "choices", "gold")} for line in lines]
     Path("few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    portal(f"teach {world}/source --on tiny-llama --tasks few.jsonl --suite mini --out taught {SHORT}")
+    portal(f"teach '{world}/source' --on tiny-llama --tasks few.jsonl --suite mini --out taught {SHORT}")
     score = "eval --registry shelf --base tiny-llama --json"
 
     assert set(portal(f"{score} --suite mini --tasks few.jsonl").json["tasks"]) == {"few"}
-    printed = portal(f"{score} --data {world}/data")
+    printed = portal(f"{score} --data '{world}/data'")
     assert set(printed.json["tasks"]) == {"colours", "names", "sums"}
     assert "has no rows of 'few' (if they come from task files, name these: --tasks few.jsonl;" in printed.err
 
     assert (
         "has no score of 1 task on tiny-gemma3 (few: give the task file, or --data): portal eval --registry "
         "shelf --base tiny-gemma3 --tasks few\n"
-    ) in portal(f"registry shelf --add {world}/ported").out
+    ) in portal(f"registry shelf --add '{world}/ported'").out
 
 
 @pytest.fixture
 def adapters(world: Path, portal: Portal) -> str:
     """The command that writes the adapters of a registry of the world's source and port."""
-    portal(f"registry shelf --add {world}/source --add {world}/ported")
+    portal(f"registry shelf --add '{world}/source' --add '{world}/ported'")
     return "adapters --registry shelf --out adapters"
 
 
@@ -147,7 +147,7 @@ def test_adapters_are_chosen_by_base_and_task_and_are_those_that_export_writes(
     assert {path.name for path in out.iterdir()} == {"tiny-qwen3", "tiny-llama", "tiny-gemma3", "routing.py"}
     assert '("tiny-llama", "sums"): "sums"' in (out / "routing.py").read_text()
     for artifact, base in (("source/artifact/tiny-llama", "tiny-llama"), ("ported", "tiny-gemma3")):
-        portal(f"export {world}/{artifact} --all --out {base}")
+        portal(f"export '{world}/{artifact}' --all --out {base}")
         for task in TASKS:
             written, exported = (Path(at, task, "adapter_model.safetensors") for at in (out / base, base))
             assert written.read_bytes() == exported.read_bytes()

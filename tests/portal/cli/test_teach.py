@@ -16,7 +16,7 @@ from tests.support.command_line import Portal
 @pytest.fixture
 def teach(world: Path, new_tasks: Path) -> str:
     """The command that teaches `totals`, in the folder `data`, to the source."""
-    command = f"teach {world}/source --tasks totals --data {new_tasks.name} --out taught"
+    command = f"teach '{world}/source' --tasks totals --data {new_tasks.name} --out taught"
     return f"{command} --examples 4 --epochs 1 --on tiny-llama"
 
 
@@ -62,8 +62,8 @@ def test_a_taught_task_is_exported_scored_and_ported_and_an_earlier_port_has_it_
     assert " 4 " in portal(port).lines[1]  # tasks that are scored
 
     score = score.replace("tiny-llama", "tiny-gemma3")
-    carried = portal(f"{score} --artifact {ported} --latents taught").json["macro"]
-    portal(f"export {ported} --latents taught --out adapter --task totals --check")
+    carried = portal(f"{score} --artifact '{ported}' --latents taught").json["macro"]
+    portal(f"export '{ported}' --latents taught --out adapter --task totals --check")
     assert portal(f"{score} --adapter adapter").json["macro"] == carried
 
     card = Path("adapter/README.md").read_text()
@@ -83,20 +83,20 @@ def test_a_taught_task_is_exported_scored_and_ported_and_an_earlier_port_has_it_
     )
     assert "fitted on this base" not in card
 
-    portal(f"export {world}/source/artifact/tiny-llama --latents taught --task totals --out here")
+    portal(f"export '{world}/source/artifact/tiny-llama' --latents taught --task totals --out here")
     card = Path("here/README.md").read_text()
     assert "| made by | a latent that was taught on this base. The converter: " in card
     assert "of the latent: at most 4 rows of the task" in card
     assert "on this base |" not in card.split("| data |")[1].splitlines()[0]
 
-    assert "has no task 'totals'" in portal.refusal(f"export {ported} --task totals --out adapter")
+    assert "has no task 'totals'" in portal.refusal(f"export '{ported}' --task totals --out adapter")
     assert "name it with --artifact" in portal.refusal(f"{score} --latents taught")
 
 
 def test_what_cannot_be_taught_is_refused_in_one_line_and_leaves_nothing(
     world: Path, portal: Portal, teach: str
 ) -> None:
-    ported = f"teach {world}/ported --on tiny-llama --tasks totals --data data --out taught"
+    ported = f"teach '{world}/ported' --on tiny-llama --tasks totals --data data --out taught"
     for command, message in {
         f"{teach} --tasks sums": "has task 'sums' already; give the new task another name",
         f"{teach} --on tiny-gemma3": (
@@ -145,7 +145,7 @@ def write_rows(world: Path, path: str, count: int, tests: int | None = None) -> 
 @pytest.fixture
 def teach_file(world: Path) -> str:
     """The command that teaches the task of a file, whose name is to follow."""
-    return f"teach {world}/source --on tiny-llama --suite mini --out taught --tasks"
+    return f"teach '{world}/source' --on tiny-llama --suite mini --out taught --tasks"
 
 
 def test_all_rows_of_a_small_file_are_trained_on_where_none_is_to_be_held_out(
@@ -173,7 +173,9 @@ def test_all_rows_of_a_small_file_are_trained_on_where_none_is_to_be_held_out(
     adapters = portal("registry shelf --json").json["cores"][0]["adapters"]
     assert {each["task"]: each["score"] for each in adapters}["few"] is None
 
-    port = f"port taught --to tiny-gemma3 --data {world}/data --examples 4 --epochs 1 --no-base --out ported"
+    port = (
+        f"port taught --to tiny-gemma3 --data '{world}/data' --examples 4 --epochs 1 --no-base --out ported"
+    )
     assert "has no rows of 'few'" in portal(port).err  # the other tasks are enough for a port
     ported = Artifact.load(Path("ported/artifact"))
     assert torch.equal(ported.latents["few"], latents["few"])

@@ -19,7 +19,7 @@ from tests.support.zoo import LAYERS, tiny_model
 @pytest.fixture
 def port(world: Path) -> str:
     """The command that made `world / "ported"`, into the folder `out`."""
-    command = f"port {world}/source --to tiny-gemma3 --data {world}/data --out out"
+    command = f"port '{world}/source' --to tiny-gemma3 --data '{world}/data' --out out"
     return f"{command} --examples 8 --epochs 1 --seed 3"
 
 
@@ -35,12 +35,12 @@ def test_a_finished_port_is_not_trained_again_and_stands_beside_the_frozen_base_
     markers = sorted((world / "ported" / "runs").glob("*/DONE.json"))
     before = [marker.stat().st_mtime_ns for marker in markers]
 
-    header, frozen, adapter, place = portal(f"{port} --out {world}/ported").cells
+    header, frozen, adapter, place = portal(f"{port} --out '{world}/ported'").cells
 
     assert len(markers) == 2
     assert [marker.stat().st_mtime_ns for marker in markers] == before
     assert place[0] == "artifact:"
-    alone = portal(f"eval --base tiny-gemma3 --data {world}/data --json").json["macro"]
+    alone = portal(f"eval --base tiny-gemma3 --data '{world}/data' --json").json["macro"]
     assert header == ["base", "scored", "tasks", "chance", "acc", "acc_norm", "log_loss"]
     assert frozen[:4] == ["tiny-gemma3", "frozen", "base", "3"]
     assert frozen[-3:] == [f"{alone[metric]:.4f}" for metric in ("acc", "acc_norm", "log_loss")]
@@ -112,13 +112,13 @@ def test_a_port_says_how_far_it_is_and_is_the_same_without_the_base(
 def test_joint_training_scores_every_base_of_its_own_in_folders_without_faults(
     world: Path, portal: Portal
 ) -> None:
-    source = f"train --source tiny-qwen3,tiny-llama --data {world}/data --out {world}/source"
+    source = f"train --source tiny-qwen3,tiny-llama --data '{world}/data' --out '{world}/source'"
 
     lines = [cells[:2] for cells in portal(f"{source} --rank 2 --examples 8 --epochs 1").cells[1:5]]
 
     assert lines == [[base, what] for base in ("tiny-qwen3", "tiny-llama") for what in ("frozen", "adapter")]
     for name in ("source", "ported"):
-        portal(f"sweep fsck {world}/{name}")
+        portal(f"sweep fsck '{world}/{name}'")
 
 
 def test_an_output_folder_with_an_artifact_of_ones_own_is_refused(port: str, portal: Portal) -> None:

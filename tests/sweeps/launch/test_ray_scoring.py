@@ -17,13 +17,13 @@ EVAL = "eval --base mini-qwen3-s --tasks fact_qa,counting --limit 8"
 
 @pytest.fixture
 def adapters(tiny_study: Study, unbroken: tuple[Path, Tables], tmp_path: Path) -> list[str]:
-    """The LoRAs of two runs, as folders of two adapters each."""
+    """The LoRAs of two runs, as folders of two adapters each, where commands are typed."""
     folders = []
     for run in tiny_study.runs:
         if run.method == "lora" and run.data.size == 8:
             folder = tmp_path / f"seed-{run.seed}"
             shutil.copytree(RunStore(unbroken[0]).run_folder(run.key) / "artifact", folder)
-            folders += ["--adapter", str(folder)]
+            folders += ["--adapter", folder.name]
     return folders
 
 
@@ -36,8 +36,8 @@ def test_several_adapters_are_a_line_each_and_a_folder_without_one_is_refused(
 
     header, *rows = printed.cells[:5]
     assert " ".join(header) == "adapter fact_qa counting mean acc mean acc_norm mean log_loss"
-    assert [row[0].split("/")[-2:] for row in rows] == [
-        [seed, task] for seed in ("seed-0", "seed-1") for task in ("counting", "fact_qa")
+    assert [row[0] for row in rows] == [
+        f"{seed}/{task}" for seed in ("seed-0", "seed-1") for task in ("counting", "fact_qa")
     ]
     assert "4 of 4 adapters scored" in printed.err
     assert "not a PEFT adapter" in portal(EVAL, "--adapter", empty, code=2).err

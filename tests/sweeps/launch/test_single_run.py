@@ -106,7 +106,7 @@ def test_training_rows_that_leave_a_guess_are_out_of_reach() -> None:
 def test_the_fit_is_that_of_the_rows_that_were_trained_on_and_a_task_out_of_reach_is_warned_of_and_no_other(
     world: Path, new_tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
-    command = f"teach {world / 'source'} --tasks totals --data data --no-base --examples 4 --epochs 1"
+    command = f"teach '{world / 'source'}' --tasks totals --data data --no-base --examples 4 --epochs 1"
     out, told = tmp_path / "taught", []
     monkeypatch.setattr(single_run, "MIN_ROWS", 4)
     for reach in (0.0, 10.0):
