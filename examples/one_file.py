@@ -17,9 +17,11 @@ from torch.optim import AdamW
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FOLDER = files("portal") / "embedded" / "mini"  # rows.parquet, and a folder for each base
-SOURCES, TARGET = ("mini-qwen3-xs", "mini-qwen3-s"), "mini-gemma3"  # the target is of another family
+SOURCES = ("mini-qwen3-xs", "mini-qwen3-s")
+TARGET = "mini-gemma3"  # of another family
 PATHS = {m: f"self_attn.{m}_proj" for m in "qkvo"} | {m: f"mlp.{m}_proj" for m in ("gate", "up", "down")}
-RANK, SCALING = 4, 2.0  # alpha / r
+RANK = 4
+SCALING = 2.0  # alpha / r
 D_LATENT, D_LAYER, D_HIDDEN, D_CORE = 64, 16, 128, 128
 BATCH, SOURCE_ROWS, TARGET_ROWS = 4, 256, 16  # per task
 SOURCE_STEPS, PORT_STEPS, LORA_STEPS = 600, 160, 80  # these and the rates: the recipe `many-tasks`
@@ -36,7 +38,8 @@ class Row:
         self.prompt = tokenizer(record["prompt"]).input_ids  # with BOS where the tokenizer has one
         whole = [tokenizer(record["prompt"] + choice).input_ids for choice in record["choices"]]
         self.choices = [ids[len(self.prompt) :] for ids in whole]  # no token spans the border in these rows
-        self.gold, self.chars = record["gold"], [len(choice) for choice in record["choices"]]
+        self.gold = record["gold"]
+        self.chars = [len(choice) for choice in record["choices"]]
 
 
 class Base:
@@ -111,12 +114,14 @@ class Core(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.l1, self.l2 = nn.Linear(D_LATENT + D_LAYER, D_HIDDEN), nn.Linear(D_HIDDEN, D_HIDDEN)
+        self.l1 = nn.Linear(D_LATENT + D_LAYER, D_HIDDEN)
+        self.l2 = nn.Linear(D_HIDDEN, D_HIDDEN)
         self.film = nn.Linear(D_LATENT, 2 * D_HIDDEN)
         self.A = nn.ModuleDict({module: nn.Linear(D_HIDDEN, RANK * D_CORE) for module in PATHS})
         self.B = nn.ModuleDict({module: nn.Linear(D_HIDDEN, D_CORE * RANK) for module in PATHS})
         for zero in (self.film, *self.B.values()):  # B of zeros: every adapter starts as the identity
-            nn.init.zeros_(zero.weight), nn.init.zeros_(zero.bias)
+            nn.init.zeros_(zero.weight)
+            nn.init.zeros_(zero.bias)
 
     def forward(self, z_TZ: Tensor, e_LE: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         z_TLZ = z_TZ[:, None].expand(-1, len(e_LE), -1)
@@ -124,8 +129,9 @@ class Core(nn.Module):
         gamma_T1H, beta_T1H = self.film(z_TZ)[:, None].chunk(2, dim=-1)
         h_TLH = gelu(self.l1(torch.cat([z_TLZ, e_TLE], dim=-1)))
         h_TLH = gelu(self.l2((1 + gamma_T1H) * h_TLH + beta_T1H))
-        a, b = (RANK, D_CORE), (D_CORE, RANK)
-        return {m: (self.A[m](h_TLH).unflatten(2, a), self.B[m](h_TLH).unflatten(2, b)) for m in PATHS}
+        a = {m: linear(h_TLH).unflatten(2, (RANK, D_CORE)) for m, linear in self.A.items()}
+        b = {m: linear(h_TLH).unflatten(2, (D_CORE, RANK)) for m, linear in self.B.items()}
+        return {m: (a[m], b[m]) for m in PATHS}
 
 
 class Converter(nn.Module):
@@ -166,7 +172,8 @@ def joint_step(latents, core, converters, emas, optimiser, bases, batches) -> li
     directions = [gradient / (gradient.norm() + 1e-8) for gradient in gradients]
     latents.grad = sum(directions) * torch.stack([gradient.norm() for gradient in gradients]).mean()
     nn.utils.clip_grad_norm_([each for group in optimiser.param_groups for each in group["params"]], 1.0)
-    optimiser.step(), optimiser.zero_grad()
+    optimiser.step()
+    optimiser.zero_grad()
     return [loss_T.detach() for loss_T in losses]
 
 
@@ -175,7 +182,8 @@ def port_step(latents, core, converter, ema, optimiser, base, batches) -> Tensor
     loss_T = base.losses(converter(core, latents), batches)
     ema.normalise(loss_T).backward()
     nn.utils.clip_grad_norm_(list(converter.parameters()), 1.0)
-    optimiser.step(), optimiser.zero_grad()
+    optimiser.step()
+    optimiser.zero_grad()
     return loss_T.detach()
 
 
@@ -185,13 +193,16 @@ def lora_step(loras: list[Factors], optimiser, base, batches) -> Tensor:
     loss_T.sum().backward()
     for lora in loras:
         nn.utils.clip_grad_norm_([factor for pair in lora.values() for factor in pair], 1.0)
-    optimiser.step(), optimiser.zero_grad()
+    optimiser.step()
+    optimiser.zero_grad()
     return loss_T.detach()
 
 
 def stack(loras: list[Factors]) -> Factors:
     """The tasks' own factors in tensors with a task dimension."""
-    return {m: tuple(map(torch.stack, zip(*(lora[m] for lora in loras), strict=True))) for m in PATHS}
+    a = {m: torch.stack([lora[m][0] for lora in loras]) for m in PATHS}
+    b = {m: torch.stack([lora[m][1] for lora in loras]) for m in PATHS}
+    return {m: (a[m], b[m]) for m in PATHS}
 
 
 def fresh_lora(base: Base) -> Factors:
@@ -214,22 +225,26 @@ def rounds(base: Base, num_rows: int, steps: int, seed: int) -> Iterator[list[li
 
 def main() -> None:
     torch.manual_seed(0)
-    sources, target = [Base(name) for name in SOURCES], Base(TARGET)
+    sources = [Base(name) for name in SOURCES]
+    target = Base(TARGET)
 
-    latents, core = nn.Parameter(0.02 * torch.randn(len(target.tasks), D_LATENT)), Core()
-    converters, emas = [Converter(base, port=False) for base in sources], [LossEMA() for _ in sources]
+    latents = nn.Parameter(0.02 * torch.randn(len(target.tasks), D_LATENT))
+    core = Core()
+    converters = [Converter(base, port=False) for base in sources]
+    emas = [LossEMA() for _ in sources]
     shared = nn.ModuleList([core, *converters]).parameters()
     optimiser = AdamW([{"params": [latents], "lr": 1e-2}, {"params": shared}], lr=2e-3, weight_decay=1.0)
     streams = [rounds(base, SOURCE_ROWS, SOURCE_STEPS, seed) for seed, base in enumerate(sources)]
     for step, batches in enumerate(zip(*streams, strict=True), 1):
         losses = joint_step(latents, core, converters, emas, optimiser, sources, batches)
         if step % 50 == 0:
-            print(
-                f"joint step {step} of {SOURCE_STEPS}: loss {torch.cat(losses).mean():.3f} nats", flush=True
-            )
+            mean = torch.cat(losses).mean()
+            print(f"joint step {step} of {SOURCE_STEPS}: loss {mean:.3f} nats", flush=True)
 
-    latents, core = latents.detach(), core.requires_grad_(False)
-    port, ema = Converter(target, port=True), LossEMA()
+    latents = latents.detach()
+    core.requires_grad_(False)
+    port = Converter(target, port=True)
+    ema = LossEMA()
     optimiser = AdamW(port.parameters(), lr=1.4e-3, weight_decay=4.0)
     for batches in rounds(target, TARGET_ROWS, PORT_STEPS, 9):
         port_step(latents, core, port, ema, optimiser, target, batches)

@@ -27,7 +27,7 @@ Method = Annotated[
 ]
 """The name of a method of portal.methods."""
 TransferMode = Literal["coordinate", "project"]
-"""How Cross-LoRA carries factors over (cross_lora.py); `project` needs equal widths."""
+"""How Cross-LoRA carries factors over (portal/learners/transfer.py); `project` needs equal widths."""
 Module = Literal[
     "q", "k", "v", "o", "gate", "up", "down", "qkv", "gate_up", "q_b", "q_a", "kv_b", "kv_a",
     "in_qkv", "in_z", "in_proj", "out_proj",

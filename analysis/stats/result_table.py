@@ -88,7 +88,7 @@ class Score(NamedTuple):
 class Cost:
     """The training of one run; null for the frozen base. It held `devices` devices for `wall_s` seconds.
 
-    `rows` are those of all tasks that its scores rest on (rows_used.py).
+    `rows` are those of all tasks that its scores rest on (`analysis.stats.aggregate.rows_used`).
     """
 
     trained_params: int | None
