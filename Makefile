@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv real-cpu test-real test-demo serve-test wheel-test docs notebooks test-notebooks sbom audit \
-  test-lowest test-newest test-gpu lint bench bench-gpu recipe chaos chaos-launch zoo demo test test-without-ray \
+  test-lowest test-newest test-elsewhere test-gpu lint bench bench-gpu recipe chaos chaos-launch zoo demo test test-without-ray \
   test-with-ray test-whole nightly check format report results clean
 
 # The first interpreter found that is new enough; `make PYTHON=...` names another.
@@ -25,10 +25,10 @@ AT_ONCE ?= 2
 JUNIT := build/junit
 FAST := not slow and not oracle and not ray
 BESIDE_NIGHTLY := real or chaos or demo or zoo or serve or wheel
-ELSEWHERE := $(BESIDE_NIGHTLY) or nightly
+LEFT_OUT := $(BESIDE_NIGHTLY) or nightly
 # Parts of `make nightly`.
-NIGHTLY := wheel-test audit test-lowest test-newest test-notebooks serve-test test-real zoo test-demo test-whole \
-  chaos chaos-launch
+NIGHTLY := wheel-test audit test-lowest test-newest test-elsewhere test-notebooks serve-test test-real zoo \
+  test-demo test-whole chaos chaos-launch
 OUT ?= portal-demo
 # The stamp names the interpreter version and the place of the tree: another Python or a moved tree installs anew.
 IDENTITY := $(shell $(PYTHON) -c 'import sys, os, zlib; print("%d.%d-%08x" % (*sys.version_info[:2], zlib.crc32(os.getcwd().encode())))' 2>/dev/null)
@@ -53,6 +53,7 @@ help:
 	@echo 'make sbom    what a user installs, as a bill of materials (CycloneDX); make audit: known vulnerabilities in it'
 	@echo 'make test-lowest   the fast tests with the lowest versions of what a user installs, in .lowest-venv'
 	@echo 'make test-newest   the same with the newest versions that a user gets without constraints.txt, in .newest-venv'
+	@echo 'make test-elsewhere   the test suite on what plays other machines: a CPU without bf16, one core, no git, ...'
 	@echo 'make notebooks   execute examples/*.ipynb and keep their outputs; make test-notebooks compares them'
 	@echo 'make zoo     every family of bases in transformers, tiny: scored, trained, ported to, exported'
 	@echo 'make chaos   the tests of faults, ten times as long as every night (hours); make chaos-launch: of launches'
@@ -127,7 +128,7 @@ test-lowest: venv $(TOOLS)/.installed
 	cat $(LOWEST)/versions.txt
 	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(TOOLS)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
 	  --constraint $(LOWEST)/versions.txt --editable '.[test]'
-	$(LOWEST)/bin/python -m pytest -q $(PARALLEL) -m '$(FAST) and not ($(ELSEWHERE))'
+	$(LOWEST)/bin/python -m pytest -q $(PARALLEL) -m '$(FAST) and not ($(LEFT_OUT))'
 
 # What a user gets who installs without constraints.txt, today.
 NEWEST := .newest-venv
@@ -136,7 +137,10 @@ test-newest:
 	$(PYTHON) -m venv --clear $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --no-input --disable-pip-version-check --editable '.[test]'
 	$(NEWEST)/bin/python -m pip freeze --exclude-editable
-	$(NEWEST)/bin/python -m pytest -q $(PARALLEL) -m '$(FAST) and not ($(ELSEWHERE))'
+	$(NEWEST)/bin/python -m pytest -q $(PARALLEL) -m '$(FAST) and not ($(LEFT_OUT))'
+
+test-elsewhere: venv
+	.ci/elsewhere 'not ($(LEFT_OUT))'
 
 $(TOOLS)/.installed: .ci/tools.txt
 	$(PYTHON) -m venv --clear $(TOOLS)
@@ -148,7 +152,7 @@ wheel-test: venv
 
 # The servers' packages want other versions than ours. Audio and video, whose builds may want CUDA, are left out.
 serve-test: venv $(SERVE)/.installed
-	PORTAL_SERVE_PYTHON=$(abspath $(SERVE))/bin/python $(PYTEST) -m serve tests/served
+	PORTAL_SERVE_PYTHON="$(CURDIR)/$(SERVE)/bin/python" $(PYTEST) -m serve tests/served
 
 $(SERVE)/.installed: tests/served/requirements.txt
 	$(PYTHON) -m venv --clear $(SERVE)
@@ -172,10 +176,10 @@ test: venv
 	@$(MAKE) --no-print-directory --jobs $(AT_ONCE) test-without-ray test-with-ray
 
 test-without-ray: venv
-	$(PYTEST) $(PARALLEL) -m 'not ray and not ($(ELSEWHERE))' --junitxml=$(JUNIT)/without-ray.xml
+	$(PYTEST) $(PARALLEL) -m 'not ray and not ($(LEFT_OUT))' --junitxml=$(JUNIT)/without-ray.xml
 
 test-with-ray: venv
-	$(PYTEST) -m 'ray and not ($(ELSEWHERE))' --junitxml=$(JUNIT)/with-ray.xml $$(grep -rl --include='*.py' 'mark\.ray' tests)
+	$(PYTEST) -m 'ray and not ($(LEFT_OUT))' --junitxml=$(JUNIT)/with-ray.xml $$(grep -rl --include='*.py' 'mark\.ray' tests)
 
 # All parameters of all tests, with as many faults as PORTAL_CHAOS=1 asks for.
 test-whole: export PORTAL_CHAOS := 1
@@ -210,7 +214,7 @@ lint: venv
 	$(BIN)/zizmor --offline --quiet --min-severity medium .github/workflows
 
 check: lint
-	$(PYTEST) -q $(PARALLEL) -m '$(FAST) and not ($(ELSEWHERE))'
+	$(PYTEST) -q $(PARALLEL) -m '$(FAST) and not ($(LEFT_OUT))'
 
 format: venv
 	$(BIN)/ruff format .
