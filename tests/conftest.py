@@ -149,7 +149,7 @@ def ray_cluster() -> Iterator[str]:
     from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 
     os.environ.update(RAY_ENVIRONMENT)
-    folder = tempfile.mkdtemp(prefix="pr-")
+    folder = tempfile.mkdtemp(prefix="pr-", dir="/tmp")
     context = start_patiently(
         lambda: ray.init(
             address="local",

@@ -51,7 +51,7 @@ OF_A_SHELL = {
     "OMP_NUM_THREADS": "64",
     "AWS_SECRET_ACCESS_KEY": "secret",
     "https_proxy": "http://10.0.0.1:3128",
-    "LC_ALL": "de_DE.UTF-8",
+    "LC_NUMERIC": "de_DE.UTF-8",
     "TZ": "America/New_York",
     "NO_COLOR": "1",
     "COLUMNS": "40",
@@ -77,7 +77,7 @@ def test_goldens_and_what_asks_a_hub_pass_offline_on_a_cpu_without_bf16() -> Non
 
     child = subprocess.run(command, cwd=ROOT, env=shell, capture_output=True, text=True, check=False)
 
-    assert child.returncode == 0, child.stdout
+    assert child.returncode == 0, child.stdout + child.stderr
     assert "PORTAL_CPU_BF16=0 denies it" in child.stdout  # of tests that were skipped
 
 

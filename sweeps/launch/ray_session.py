@@ -44,6 +44,7 @@ process: a worker trains in one that is not the main one."""
 OBJECT_STORE_BYTES = 300_000_000
 _LONGEST_SOCKET, _MOST_BYTES = "dash_MetricsHead", 107
 """Of the sockets in a session's folder, and the most bytes that Linux takes as the path of one."""
+_SHORT = Path("/tmp")
 POLL_S = 1.0
 """Seconds between two looks at a cluster whose GPUs are still coming."""
 
@@ -80,8 +81,7 @@ def _start(out: Folder) -> None:
         ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         return
     _remove_scratch(out)
-    scratch = tempfile.mkdtemp(prefix=_scratch_prefix(out))
-    _check_length(scratch)
+    scratch = tempfile.mkdtemp(prefix=_scratch_prefix(out), dir=_place_of_scratch(out))
     try:
         ray.init(
             address="local",
@@ -100,15 +100,22 @@ def _start(out: Folder) -> None:
         raise OSError(f"Ray did not start ({reason}); {advice}log: {local_place(out) / 'logs'}") from error
 
 
-def _check_length(scratch: str) -> None:
-    """OSError where paths of Ray's sockets would be too long: Ray waits a minute, and names no cause."""
-    session = f"session_2026-12-01_00-00-00_000000_{os.getpid()}"
-    excess = len(os.fsencode(f"{scratch}/{session}/sockets/{_LONGEST_SOCKET}")) - _MOST_BYTES
-    if excess > 0:
+def _place_of_scratch(out: Folder) -> Path:
+    """The temporary folder that this process has, or /tmp where its path is too long for Ray's sockets.
+
+    OSError where nothing can be written there: Ray would wait a minute for its sockets, and name no cause.
+    """
+    own = Path(tempfile.gettempdir())
+    session = f"{_scratch_prefix(out)}12345678/session_2026-12-01_00-00-00_000000_{os.getpid()}"
+    excess = len(os.fsencode(own / session / "sockets" / _LONGEST_SOCKET)) - _MOST_BYTES
+    if excess <= 0:
+        return own
+    if not os.access(_SHORT, os.W_OK):
         raise OSError(
-            f"Ray did not start: the path of the temporary folder {tempfile.gettempdir()} is {excess} bytes "
-            "too long for its sockets; set TMPDIR to one with a shorter path, such as /tmp"
+            f"Ray did not start: the path of the temporary folder {own} is {excess} bytes too long for its "
+            f"sockets, and {_SHORT} cannot be written; set TMPDIR to a folder with a shorter path"
         )
+    return _SHORT
 
 
 def _scratch_prefix(out: Folder) -> str:
@@ -120,8 +127,9 @@ def _scratch_prefix(out: Folder) -> str:
 
 
 def _remove_scratch(out: Folder) -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{_scratch_prefix(out)}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for place in {Path(tempfile.gettempdir()), _SHORT}:
+        for folder in place.glob(f"{_scratch_prefix(out)}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def nodes_refusing(check: Callable[[], object], device: DeviceKind) -> dict[str, str]:

@@ -49,7 +49,7 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Guarded]:
-    token, folder = secrets.token_hex(32), Path(tempfile.mkdtemp(prefix="pr-"))
+    token, folder = secrets.token_hex(32), Path(tempfile.mkdtemp(prefix="pr-", dir="/tmp"))
     port, dashboard_port = free_port(), free_port()
     agent_port = free_port()  # another Ray may have 52365
     environment = {

@@ -22,8 +22,6 @@ REMOVED = (
     *("LANG", "LC_", "TZ", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR"),
 )
 """How the names, in capitals, of variables begin that change what this project or its libraries do."""
-LONGEST_TEMPORARY = 40
-"""Bytes of a temporary folder's path; Ray adds 60 for its sockets, and Linux takes 107."""
 OF_GPUS = ("CUDA_", "NVIDIA_", "NCCL_")
 """The same of GPUs; these stay where the tests are shown one."""
 STATED = {
@@ -77,15 +75,12 @@ def variables_for_tests(environment: Mapping[str, str]) -> dict[str, str]:
 def enter_environment() -> None:
     """Give this process, and all that it starts, the environment of the tests; before torch is imported.
 
-    Folders of tests lie below one whose name has a blank and an umlaut. A temporary folder whose path is too
-    long for Ray's sockets, which the command refuses, is left for /tmp.
+    Folders of tests lie below one whose name has a blank and an umlaut.
     """
     wanted = variables_for_tests(os.environ)
     os.environ.clear()
     os.environ.update(wanted)
     time.tzset()
-    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TEMPORARY:
-        os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
     temporary = Path(tempfile.gettempdir()) / f"folders für tests {os.getuid()}"
     temporary.mkdir(exist_ok=True)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(temporary)

@@ -209,7 +209,7 @@ def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_table
 def test_a_folder_of_gpu_runs_goes_on_on_a_cpu_only_when_it_is_told_to(
     tiny_study: Study, finished: Path, portal: Portal
 ) -> None:
-    command = f"sweep run tiny.yaml --out {finished} --executor local"
+    command = f"sweep run tiny.yaml --out '{finished}' --executor local"
     (finished / "runs" / tiny_study.runs[0].key / "DONE.json").unlink()
     (finished / "device.json").write_text('{"device": "cuda"}')
 

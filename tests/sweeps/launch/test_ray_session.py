@@ -6,6 +6,7 @@ import re
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -52,20 +53,31 @@ def test_rays_bare_exception_becomes_one_line_and_any_other_surfaces_as_it_is(
         pass
 
 
-def test_a_temporary_folder_whose_path_is_too_long_for_rays_sockets_is_named_at_once(
+def test_a_temporary_folder_whose_path_is_too_long_for_rays_sockets_is_left_for_one_that_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refuse_to_start(monkeypatch, AssertionError("Ray was asked to start"))
-    deep = tmp_path / ("d" * 60)
+    asked: list[str] = []
+
+    def init(**options: Any) -> None:
+        asked.append(options["_temp_dir"])
+        raise OSError("seen")
+
+    deep, short = tmp_path / ("d" * 60), Path(tempfile.mkdtemp(dir="/tmp"))
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-
+    monkeypatch.setattr("sweeps.launch.ray_session._SHORT", short)
+    refuse_to_start(monkeypatch, OSError())
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(OSError, match="seen"), ray_session(tmp_path / "out", silent(), Wanted()):
+        pass
+    short.rmdir()  # nothing is left there
     with (
-        pytest.raises(OSError, match=f"{deep} is [0-9]+ bytes too long for its sockets; set TMPDIR"),
+        pytest.raises(OSError, match=f"{deep} is [0-9]+ bytes too long for its sockets, and {short} cannot"),
         ray_session(tmp_path / "out", silent(), Wanted()),
     ):
         pass
 
+    assert [Path(folder).parent for folder in asked] == [short]
     assert not [*deep.iterdir()]
 
 

@@ -284,7 +284,7 @@ def test_it_looks_by_itself_and_a_folder_that_cannot_be_read_ends_no_launch_and_
         wait_for(lambda: "alerts: " in told.getvalue(), "the trouble")
 
     assert told.getvalue().count("alerts: ") == 1  # it was looked at more than once
-    assert "not readable as JSON" in told.getvalue()
+    assert f"{folder}/FAILED.json: not a failure's marker" in told.getvalue()
     assert [posted["kind"] for posted in server.posted] == ["failed", "ended"]
 
 
