@@ -54,7 +54,7 @@ def start_cluster(num_nodes: int) -> Any:
 @pytest.fixture(params=[2])
 def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """So many nodes, one CPU each, as processes of this machine; the first is the head."""
-    with tempfile.TemporaryDirectory(prefix="pr-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pr-", dir="/tmp") as folder:
         own = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder, ROOM: str(START_S)}
         for name, value in {**RAY_ENVIRONMENT, **own}.items():
             monkeypatch.setenv(name, value)
