@@ -1,7 +1,9 @@
 """`ray_session`: the Ray that a study runs on, our own local one or the cluster that RAY_ADDRESS names."""
 
 import os
+import shlex
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -77,7 +79,9 @@ def _start(out: Folder) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         # As this process has them: what the user has set there holds on the cluster, too.
-        environment = {"env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
+        environment: dict[str, Any] = {"env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
+        if (quoted := shlex.quote(sys.executable)) != sys.executable:
+            environment["py_executable"] = quoted  # Ray types the path of its own Python without quotes
         ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         return
     _remove_scratch(out)
