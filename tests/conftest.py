@@ -146,7 +146,7 @@ def ray_cluster() -> Iterator[str]:
     """The one local cluster of the test session; its address."""
     import ray
 
-    from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
+    from sweeps.launch.ray_session import OBJECT_STORE_BYTES, RAY_ENVIRONMENT, quoted_python
 
     os.environ.update(RAY_ENVIRONMENT)
     folder = tempfile.mkdtemp(prefix="pr-", dir="/tmp")
@@ -159,6 +159,7 @@ def ray_cluster() -> Iterator[str]:
             logging_level="ERROR",
             object_store_memory=OBJECT_STORE_BYTES,
             _temp_dir=folder,
+            runtime_env=quoted_python(),
         ),
         ray.shutdown,
     )

@@ -84,7 +84,9 @@ def watch_steps():
 
 if cluster:
     import ray
-    ray.init(cluster, log_to_driver=False, runtime_env={"worker_process_setup_hook": watch_steps})
+    from sweeps.launch.ray_session import quoted_python
+    environment = {"worker_process_setup_hook": watch_steps, **quoted_python()}
+    ray.init(cluster, log_to_driver=False, runtime_env=environment)
 elif "run" in commands[0]:
     watch_steps()
 for command in commands:

@@ -79,9 +79,7 @@ def _start(out: Folder) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         # As this process has them: what the user has set there holds on the cluster, too.
-        environment: dict[str, Any] = {"env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
-        if (quoted := shlex.quote(sys.executable)) != sys.executable:
-            environment["py_executable"] = quoted  # Ray types the path of its own Python without quotes
+        environment = {"env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}, **quoted_python()}
         ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         return
     _remove_scratch(out)
@@ -95,6 +93,7 @@ def _start(out: Folder) -> None:
             object_store_memory=OBJECT_STORE_BYTES,
             num_cpus=None if torch.cuda.is_available() else usable_cores(),  # Ray counts all
             _temp_dir=scratch,
+            runtime_env=quoted_python(),
         )
     except Exception as error:  # Ray raises the bare class where its own processes do not come up
         if type(error) is not Exception:
@@ -102,6 +101,16 @@ def _start(out: Folder) -> None:
         reason = one_line(error, most=300)
         advice = "the machine may be too busy: try again; " if "timed out" in reason else ""
         raise OSError(f"Ray did not start ({reason}); {advice}log: {local_place(out) / 'logs'}") from error
+
+
+def quoted_python() -> dict[str, str]:
+    """What a runtime environment needs where this Python's path has a blank: Ray types it without quotes.
+
+    Without it no actor that has variables of its own starts, as those of Tune and Train do; Ray tries without
+    end.
+    """
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"py_executable": quoted}
 
 
 def _place_of_scratch(out: Folder) -> Path:
