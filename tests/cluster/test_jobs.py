@@ -69,7 +69,16 @@ def guarded() -> Iterator[Guarded]:
         "object-store-memory": OBJECT_STORE_BYTES,
         "temp-dir": folder,
     }
-    command = ["ray", "start", "--head", "--block", *(f"--{name}={value}" for name, value in options.items())]
+    own = folder / "venv"  # a node starts no job where the path of its own Python has a blank
+    own.symlink_to(sys.prefix)
+    python = [str(own / "bin" / "python"), "-m", "ray.scripts.scripts"]
+    command = [
+        *python,
+        "start",
+        "--head",
+        "--block",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
     with (folder / "start.log").open("w") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
