@@ -64,6 +64,7 @@ def guarded() -> Iterator[Guarded]:
         "port": port,
         "dashboard-port": dashboard_port,
         "dashboard-agent-listen-port": agent_port,
+        "ray-client-server-port": free_port(),
         "node-ip-address": "127.0.0.1",
         "num-cpus": 2,
         "object-store-memory": OBJECT_STORE_BYTES,
