@@ -1,11 +1,12 @@
 """Which mutants the tests catch: `python -m tools.mutants.run [NAME...]`, each in a copy of the tree.
 
-mutants.yaml holds fifty that draw.py drew from portal and sweeps, and ten by hand: 44 of ea55e6a with seed 13,
-and six of a later tree with seed 19 for those whose code left. One is found by the qualified name of its
-function and its line, in whatever file they are now. Where that line was rewritten, its entry gets the line
-that means the same (`now: {function, old, new}`). `before` is the first test of ea55e6a that caught it, among
-the tests of its file, of its importers and of its package; `after` is that of the tree in which tests of
-portallib and of artifacts were asked, too.
+mutants.yaml holds fifty that draw.py drew from portal and sweeps, and ten by hand. 44 were drawn from ea55e6a
+with seed 13, and six from a later tree with seed 19, for those whose code had left. One is found by the
+qualified name of its function and its line, in whatever file they are now. Where that line was rewritten, its
+entry gets the line that means the same (`now: {function, old, new}`). `before` is the first test of ea55e6a
+that caught it, among the tests of its file, of its importers and of its package. `after` is that of commit
+6227ca80; for two, tests/end_to_end/test_portallib.py and tests/portal/artifacts/test_artifact_files.py were
+asked, too.
 """
 
 import argparse
