@@ -2,18 +2,21 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from portal.methods import METHODS
 from portal.training.pack import Pack
-from sweeps.launch.driver import run_study
+from sweeps.launch.driver import LaunchResult, run_study
 from sweeps.store.run_store import PackStore, RunStore
-from sweeps.study.expand import Study, load_study
+from sweeps.study.expand import Study
 from sweeps.worker.pack_checkpoint import PackCheckpoint
-from tests.support.counts import nightly
-from tests.support.studies import Interruption, Tables, assert_same, silent, tables_of
+from tests.support.encoders import save_encoder
+from tests.support.studies import Interruption, Tables, assert_same, load_text, silent, tables_of
 
 pytestmark = pytest.mark.slow
 
@@ -22,16 +25,18 @@ name: all-methods
 suite: mini
 tasks: [fact_qa, counting]
 eval_size: 3
-seeds: [0, 1]
+seeds: [0]
 sources: [mini-qwen3-xs]
 targets: [mini-qwen3-s, mini-qwen3-xs]
 exclude:
-  - method: [base, lora, hypernet, portal, equalised, cross_lora, random_lora, zero_lora]
-    base: mini-qwen3-xs
+  - base: mini-qwen3-xs
+    method:
+      [base, shared_lora, hypernet, portal, equalised, mean_latent, carried, mismatched_latent, zero_lora]
 pack_size: PACK
 methods:
   base: {}
   lora: {size: 6, adapter: {rank: 2}, train: {epochs: 4, lr: 1e-3, batch_size: 2}}
+  shared_lora: {size: 6, adapter: {rank: 2}, train: {epochs: 4, lr: 1e-3, batch_size: 2}}
   hypernet:
     size: 6
     adapter: {rank: 4}
@@ -39,6 +44,8 @@ methods:
     train: {epochs: 4, batch_size: 2, schedule: linear}
   source:
     size: 6
+    tasks: [comparison, membership]
+    text: {encoder: ENCODER}
     adapter: {rank: 4}
     hypernet: {d_latent: 16, d_layer: 8, hidden: 32, d_core: 16}
     train: {epochs: 4, batch_size: 2}
@@ -47,15 +54,21 @@ methods:
     method: portal
     size: 6
     train: {epochs: 4, batch_size: 2, task_gradients: norm_equalized, choice_loss: 0.5}
+  taught:
+    targets: [mini-qwen3-xs]
+    size: 6
+    train: {epochs: 4, rounds_per_epoch: 3, evaluate: every_epoch, batch_size: 2}
+  nearest_latent: {targets: [mini-qwen3-xs], size: 6}
+  described: {targets: [mini-qwen3-xs]}
+  mismatched_description: {targets: [mini-qwen3-xs]}
+  mean_latent: {source: portal}
+  carried: {source: portal, latents: taught}
+  mismatched_latent: {source: portal, latents: taught}
   cross_lora: {source: lora, source_base: mini-qwen3-xs}
   copy_lora: {source: lora, source_base: mini-qwen3-xs, targets: [mini-qwen3-xs]}
   random_lora: {source: lora, source_base: mini-qwen3-xs}
   zero_lora: {adapter: {rank: 2}}
 """
-LABELS = (
-    *("source", "portal", "cross_lora"),
-    *nightly("base", "lora", "hypernet", "equalised", "copy_lora", "random_lora", "zero_lora"),
-)
 PLACES = [
     (Pack, "step"),
     (Pack, "sync_metrics"),
@@ -70,11 +83,15 @@ STEPS = (3, 5, 8)
 
 
 class Interruptions:
-    """Raises before and after the first call of each place, and after some steps; every point once."""
+    """Raises before and after the first call of each place, and after some steps; every point once.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.met: list[str] = []
-        self._steps = 0
+    With `each_method` also once in every method: after its third step where it trains, else after an
+    evaluation.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, each_method: bool = False) -> None:
+        self.met: set[str] = set()
+        self._each_method, self._steps = each_method, 0
         for owner, name in PLACES:
             monkeypatch.setattr(owner, name, self._interrupted(getattr(owner, name), name))
 
@@ -82,19 +99,42 @@ class Interruptions:
         def call(*arguments: Any, **named: Any) -> Any:
             self._meet(f"before {name}")
             value = function(*arguments, **named)
-            self._meet(f"after {name}")
+            points = {f"after {name}"}
             if name == "step":
                 self._steps += 1
-                if self._steps in STEPS:
-                    self._meet(f"after step {self._steps}")
+                points |= {f"after step {self._steps}"} if self._steps in STEPS else set()
+            if self._each_method:
+                points |= methods_at(name, *arguments)
+            self._meet(*points)
             return value
 
         return call
 
-    def _meet(self, point: str) -> None:
-        if point not in self.met:
-            self.met.append(point)
-            raise Interruption(point)
+    def _meet(self, *points: str) -> None:
+        if not self.met.issuperset(points):
+            self.met.update(points)
+            raise Interruption(", ".join(points))
+
+
+def methods_at(name: str, *arguments: Any) -> set[str]:
+    """Methods that are in the middle of their work after a call of `name` with these arguments."""
+    if name == "step":
+        (pack,) = arguments
+        return {learner.run.method for learner in pack.active if learner.step == 3}
+    if name == "evaluate":
+        _, learner, _ = arguments
+        return set() if METHODS[learner.run.method].trains else {learner.run.method}
+    return set()
+
+
+def launch_again_and_again(study: Study, out: Path, interruptions: Interruptions) -> LaunchResult:
+    """The result of the launch that nothing interrupts any more."""
+    while True:
+        before = len(interruptions.met)
+        try:
+            return run_study(study, out, executor="local", console=silent())
+        except Interruption:
+            assert len(interruptions.met) > before
 
 
 @pytest.fixture(
@@ -106,15 +146,42 @@ def finished(
 ) -> tuple[Study, Path, Tables]:
     """A study of every method, done without a break, with one run or up to eight in a pack."""
     folder = tmp_path_factory.mktemp("finished")
-    path = folder / "study.yaml"
-    path.write_text(ALL_METHODS.replace("PACK", str(request.param)))
-    study = load_study(path)
+    text = ALL_METHODS.replace("PACK", str(request.param)).replace("ENCODER", str(save_encoder(folder)))
+    study = load_text(folder, text)
     outcome = run_study(study, folder / "out", executor="local", console=silent())
     assert outcome.is_done, outcome.failures
     return study, folder / "out", tables_of(study, folder / "out")
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.fixture(scope="module")
+def interrupted(
+    finished: tuple[Study, Path, Tables], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, set[str]]:
+    """The output folder of the same study, interrupted in every method and at every point; the points."""
+    study, out = finished[0], tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PORTAL_CHECKPOINT_S", "1e-9")
+        interruptions = Interruptions(patch, each_method=True)
+        outcome = launch_again_and_again(study, out, interruptions)
+    assert outcome.is_done, outcome.failures
+    assert interruptions.met >= {f"{when} {name}" for when in ("before", "after") for _, name in PLACES}
+    return out, interruptions.met
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_is_interrupted_in_a_launch_of_all_ends_with_the_same_tensors_and_scores(
+    finished: tuple[Study, Path, Tables], interrupted: tuple[Path, set[str]], method: str
+) -> None:
+    study, whole, _ = finished
+    out, points = interrupted
+    own = replace(study, runs=tuple(run for run in study.runs if run.method == method))
+
+    assert method in points
+    assert_same(tables_of(own, out), tables_of(own, whole))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("label", yaml.safe_load(ALL_METHODS)["methods"])
 def test_interrupted_at_every_point_a_method_ends_with_the_same_tensors_and_scores(
     finished: tuple[Study, Path, Tables], label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,12 +198,7 @@ def test_interrupted_at_every_point_a_method_ends_with_the_same_tensors_and_scor
 
     with monkeypatch.context() as patch:
         interruptions = Interruptions(patch)
-        outcome = None
-        while outcome is None:
-            try:
-                outcome = run_study(study, out, executor="local", console=silent())
-            except Interruption:
-                assert len(interruptions.met) <= 2 * len(PLACES) + len(STEPS)
+        outcome = launch_again_and_again(study, out, interruptions)
 
     assert len(interruptions.met) >= (16 if trains else 11)
     assert outcome.is_done

@@ -1,5 +1,6 @@
 """A launch says what it tried; with Ray Tune and Ray Train, killed processes change nothing in the tables."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,8 +8,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from portal.storage.paths import Folder
 from sweeps.launch.driver import LaunchResult, launch_result, run_study
-from sweeps.launch.executors import EXECUTORS, LaneRound, Local, Resources, Wanted
+from sweeps.launch.executors import EXECUTORS, ExecutorName, LaneRound, Local, Resources, Wanted
 from sweeps.planning import checks
 from sweeps.planning.devices import GPUS, Device
 from sweeps.planning.plan import plan_study
@@ -28,7 +29,9 @@ from sweeps.store.study_status import StudyStatus
 from sweeps.study.expand import Study
 from sweeps.worker.job import log_path
 from tests.support.command_line import Portal
+from tests.support.counts import nightly
 from tests.support.studies import COMMAND, TINY, Tables, assert_same, load_text, silent, tables_of, wait_for
+from tests.support.trackers import mean_scores, tensorboard_history
 
 
 def on_cpu(study: Study) -> Study:
@@ -94,25 +97,18 @@ def test_a_launch_again_meets_the_packs_of_the_one_before_tries_lost_runs_and_is
     assert capfd.readouterr() == ("", "")
 
 
-DRIVER = """
-import sys
-from pathlib import Path
-from rich.console import Console
-from sweeps import load_study, run_study
-outcome = run_study(load_study(sys.argv[1]), Path(sys.argv[2]), executor="plain", console=Console())
-sys.exit(not outcome.is_done)
-"""
 SECRET = "hf_notForAnyFileNorLog0123456789"
 
 
-@pytest.fixture(scope="module")
-def one_pack(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Tables]:
-    """A run that one lane trains for a while, its file, and its tables where nothing disturbs it."""
-    folder = tmp_path_factory.mktemp("one")
-    text = TINY[: TINY.index("methods:")].replace("[0, 1]", "[0]")
-    study = load_text(folder, text + "methods: {lora: {size: 8, train: {epochs: 24}}}\n")
-    assert run_study(study, folder / "out", executor="local").is_done
-    return study, folder / "study.yaml", tables_of(study, folder / "out")
+def half_trained(out: Path) -> set[Path]:
+    """Whole checkpoints of packs that have begun to train and have not ended."""
+    found = set()
+    for manifest in out.glob("packs/*/state/*/manifest.json"):
+        with suppress(FileNotFoundError):  # a newer one has replaced it
+            runs = json.loads(manifest.with_name("meta.json").read_bytes())["runs"]
+            if any(run["step"] > 0 for run in runs.values()):
+                found.add(manifest)
+    return found
 
 
 def worker_in(out: Path, *, but: int = 0) -> int:
@@ -123,86 +119,137 @@ def worker_in(out: Path, *, but: int = 0) -> int:
     return at_work.pop()
 
 
+LONG = TINY.replace("epochs: 2", "epochs: 24, evaluate: last_epoch")
+"""The nine runs, which train long enough to be killed on the way."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    """The long study, and its output folder where nothing disturbs it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    study = load_text(folder, LONG)
+    assert run_study(study, folder / "out", executor="local").done == 9
+    return study, folder / "out"
+
+
 @pytest.mark.ray
-def test_a_killed_worker_of_train_comes_back_and_the_tables_are_the_same(
-    ray_cluster: str, one_pack: tuple[Study, Path, Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("executor", ["train", "plain"])
+def test_where_the_worker_of_a_source_is_killed_it_and_its_port_end_in_the_same_launch_and_tables(
+    executor: ExecutorName,
+    ray_cluster: str,
+    undisturbed: tuple[Study, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    study, _, expected = one_pack
+    study = replace(
+        undisturbed[0], runs=tuple(run for run in undisturbed[0].runs if run.method in ("source", "portal"))
+    )
+    monkeypatch.setenv("PORTAL_CHECKPOINT_S", "0.1")
     monkeypatch.chdir(tmp_path.parent)
     out = Path(tmp_path.name)  # relative, as `make demo` gives it
     outcomes: list[LaunchResult] = []
     thread = threading.Thread(
-        target=lambda: outcomes.append(run_study(study, out, executor="train", console=silent()))
+        target=lambda: outcomes.append(run_study(study, out, executor=executor, console=silent()))
     )
     thread.start()
-    os.kill(worker_in(tmp_path), signal.SIGKILL)
+    wait_for(lambda: half_trained(tmp_path), "a checkpoint")
+    lost = worker_in(tmp_path)
+    os.kill(lost, signal.SIGKILL)
+    ended_before = list(tmp_path.glob("runs/*/DONE.json"))
+    worker_in(tmp_path, but=lost)
     thread.join()
 
     (outcome,) = outcomes
-    assert (outcome.is_done, outcome.done) == (True, 1)
-    assert_same(tables_of(study, tmp_path), expected)
+    assert ended_before == []
+    assert (outcome.is_done, outcome.trained) == (True, 4)
+    assert_same(tables_of(study, tmp_path), tables_of(study, undisturbed[1]))
     assert not (tmp_path / "scratch").exists()
 
 
-@pytest.mark.chaos
-@pytest.mark.ray
-def test_a_killed_plain_worker_comes_back_a_killed_driver_blocks_no_other_and_the_tables_are_the_same(
-    ray_cluster: str, one_pack: tuple[Study, Path, Tables], tmp_path: Path
-) -> None:
-    study, path, expected = one_pack
-    environment = {**os.environ, "RAY_ADDRESS": ray_cluster, "PORTAL_CHECKPOINT_S": "0.1"}
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(path), str(tmp_path)], env=environment)
-    lost = worker_in(tmp_path)
-    os.kill(lost, signal.SIGKILL)
-    worker_in(tmp_path, but=lost)
-    wait_for(lambda: list(tmp_path.glob("packs/*/state/*")), "a checkpoint")
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-
-    outcome = run_study(study, tmp_path, executor="plain", console=silent())
-
-    assert (outcome.is_done, outcome.done) == (True, 1)
-    assert_same(tables_of(study, tmp_path), expected)
-
-
-@pytest.mark.chaos
-@pytest.mark.ray
-def test_a_command_interrupted_then_killed_on_its_own_ray_ends_in_the_same_tables(
-    tiny_study: Study, unbroken: tuple[Path, Tables], study_path: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
+def start(study: Path, out: Path, cluster: str | None = None) -> subprocess.Popen[str]:
+    """`portal sweep run` as the demo does it, with the executor that is the default; on a Ray of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {"PORTAL_CHECKPOINT_S": "0.1", "HF_TOKEN": SECRET, "WANDB_API_KEY": SECRET}
-    command = [sys.executable, "-c", COMMAND, "sweep", "run", str(study_path), "--out", str(out)]
+    environment |= {} if cluster is None else {"RAY_ADDRESS": cluster}
+    options = ["sweep", "run", str(study), "--out", str(out), "--tracker", "tensorboard"]
+    command, pipe = [sys.executable, "-c", COMMAND, *options], subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
 
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
-    def checkpoints() -> set[Path]:
-        return set(out.glob("packs/*/state/*"))
+@dataclass(frozen=True)
+class GivenAgain:
+    """What a command that was killed in mid-pack left at the second try, and what that said."""
 
-    interrupted = start()
-    wait_for(checkpoints, "a checkpoint")
+    out: Path
+    told: str
+    log: str
+
+
+@pytest.fixture(scope="module", params=["its own Ray", *nightly("a cluster")])
+def given_again(
+    request: pytest.FixtureRequest, ray_cluster: str, tmp_path_factory: pytest.TempPathFactory
+) -> GivenAgain:
+    folder = tmp_path_factory.mktemp("killed")
+    study, out = folder / "tiny.yaml", folder / "out"
+    cluster = ray_cluster if request.param == "a cluster" else None
+    study.write_text(LONG)
+    killed = start(study, out, cluster)
+    wait_for(lambda: half_trained(out) or killed.poll() is not None, "a checkpoint")
+    killed.kill()
+    _, log = killed.communicate()
+    assert half_trained(out), log
+
+    again = start(study, out, cluster)
+    told, log = again.communicate()
+    assert again.returncode == 0, log
+    return GivenAgain(out, told, log)
+
+
+@pytest.mark.ray
+def test_a_command_that_is_killed_in_mid_pack_and_given_again_ends_in_the_tables_of_an_unbroken_one(
+    given_again: GivenAgain, undisturbed: tuple[Study, Path]
+) -> None:
+    study, out = undisturbed
+    assert given_again.told.startswith("study tiny: 9 of 9 runs done, ")
+    assert_same(tables_of(study, given_again.out), tables_of(study, out))
+
+
+@pytest.mark.ray
+def test_a_tracker_is_told_every_evaluation_of_runs_that_ray_trains_once_though_the_command_was_killed(
+    given_again: GivenAgain, undisturbed: tuple[Study, Path]
+) -> None:
+    for run in undisturbed[0].runs:
+        assert tensorboard_history(given_again.out, run) == mean_scores(given_again.out, run)
+
+
+@pytest.mark.ray
+def test_a_launch_on_ray_leaves_its_log_and_no_secret_of_its_environment(given_again: GivenAgain) -> None:
+    written = [path for path in given_again.out.rglob("*") if path.is_file()]
+    assert (given_again.out / "logs" / "ray.log") in written
+    assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+    assert SECRET not in given_again.log
+
+
+@pytest.mark.nightly
+@pytest.mark.ray
+def test_a_command_that_was_interrupted_gives_its_folder_back_and_continues_when_it_is_given_again(
+    undisturbed: tuple[Study, Path], study_path: Path, tmp_path: Path
+) -> None:
+    (study, whole), out = undisturbed, tmp_path / "out"
+    study_path.write_text(LONG)
+    interrupted = start(study_path, out)
+    wait_for(lambda: half_trained(out), "a checkpoint")
     interrupted.send_signal(signal.SIGINT)
     _, message = interrupted.communicate()
     lease_after_interrupt = read_holder(out)
-    before = checkpoints()
-    killed = start()
-    wait_for(lambda: checkpoints() - before, "another checkpoint")
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    finished = start()
+    finished = start(study_path, out)
     _, log = finished.communicate()
 
     assert interrupted.returncode == 130
     assert message.splitlines()[-1] == "portal: interrupted; the same command continues where it stopped"
     assert lease_after_interrupt == {}
     assert finished.returncode == 0, log
-    assert_same(tables_of(tiny_study, out), unbroken[1])
-    written = [path for path in out.rglob("*") if path.is_file()]
-    assert (out / "logs" / "ray.log") in written
-    assert not [path for path in written if SECRET.encode() in path.read_bytes()]
-    assert SECRET not in log
+    assert_same(tables_of(study, out), tables_of(study, whole))
 
 
 @pytest.mark.usefixtures("study_path")

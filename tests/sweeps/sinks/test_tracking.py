@@ -25,6 +25,7 @@ from sweeps.store.run_store import RunStore
 from sweeps.study.expand import Study
 from sweeps.worker.job import log_path
 from tests.support.studies import PATIENCE_S, silent, wait_for
+from tests.support.trackers import Scores, mean_scores, tensorboard_history
 
 
 class Recorder(Tracker):
@@ -329,13 +330,8 @@ def test_every_tracker_keeps_what_was_logged_once(
     assert capsys.readouterr().out == ""
     assert {*READERS} == {*TRACKERS}
     for run in tiny_study.runs:
-        by_epoch: dict[int, list[float]] = {}
-        for row in table_of(finished, run)[0].to_pylist():
-            if row["split"] == "test":
-                by_epoch.setdefault(row["epoch"], []).append(row["acc_norm"])
-        means = [(epoch, pytest.approx(sum(of) / len(of))) for epoch, of in sorted(by_epoch.items())]
         for tracker, read in READERS.items():
-            assert read(finished, run) == means, tracker
+            assert read(finished, run) == mean_scores(finished, run), tracker
 
 
 @pytest.mark.parametrize(
@@ -359,21 +355,10 @@ def test_a_tracker_that_cannot_work_is_a_mistake_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
-Scores = list[tuple[int, float]]
-"""(epoch, task mean of acc_norm on test rows)."""
-
-
 def id_of(out: Path, tracker: str, run: RunConfig) -> str:
     """The run's id at the tracker, as the record has it."""
     (path,) = (out / "trackers").glob(f"{tracker}.*.json")
     return json.loads(path.read_text())["runs"][run.key]["id"]
-
-
-def tensorboard_history(out: Path, run: RunConfig) -> Scores:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(out / "trackers" / "tensorboard" / run.key)).Reload()
-    return [(event.step, event.value) for event in events.Scalars("test/acc_norm")]
 
 
 def mlflow_history(out: Path, run: RunConfig) -> Scores:
